@@ -1,0 +1,171 @@
+"""One persona's directions at several layers, with how good each is, and their file."""
+
+import html
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from personascope.directions.direction import Direction
+from personascope.errors import UserError
+
+_FORMAT = "personascope.directions.v1"
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionSet:
+    """Directions of one name, one per layer.
+
+    layers: the layers, ascending. vectors: [layers, hidden] float32. quality: per layer, named figures, as the
+    extraction measured them. choices: what was chosen on the middle split (`read_layer`, `steer_layer`, `alpha`).
+    provenance: model, method, tokens, prompts, counts, as plain values.
+    """
+
+    name: str
+    layers: tuple[int, ...]
+    vectors: Tensor
+    quality: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        vectors = torch.as_tensor(self.vectors).detach().to(device="cpu", dtype=torch.float32)
+        if vectors.ndim != 2 or len(vectors) != len(self.layers):
+            raise UserError(
+                f"direction set {self.name!r} needs vectors of shape [{len(self.layers)}, hidden], "
+                f"not {list(vectors.shape)}"
+            )
+        if list(self.layers) != sorted(set(self.layers)):
+            raise UserError(f"direction set {self.name!r} needs its layers once each and ascending, not {self.layers}")
+        object.__setattr__(self, "vectors", vectors)
+        object.__setattr__(self, "layers", tuple(self.layers))
+        for direction in self:
+            assert isinstance(direction, Direction)
+
+    @classmethod
+    def from_directions(cls, directions: Sequence[Direction], **fields: Any) -> "DirectionSet":
+        """Directions of one name at different layers as a set."""
+        ordered = sorted(directions, key=lambda direction: direction.layer)
+        vectors = torch.stack([direction.vector for direction in ordered])
+        return cls(ordered[0].name, tuple(direction.layer for direction in ordered), vectors, **fields)
+
+    def __getitem__(self, layer: int) -> Direction:
+        if layer not in self.layers:
+            held = f"{self.layers[0]} to {self.layers[-1]}" if len(self.layers) > 1 else str(self.layers[0])
+            raise UserError(f"{self.name!r} has no direction at layer {layer}; its layers are {held}")
+        return Direction(self.vectors[self.layers.index(layer)], layer, self.name, self.provenance)
+
+    def __iter__(self) -> Iterator[Direction]:
+        return (self[layer] for layer in self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def best_layer(self) -> int:
+        """The layer to read at: the one chosen on the middle split, the middle one where nothing was chosen."""
+        return int(self.choices.get("read_layer", self.layers[len(self.layers) // 2]))
+
+    @property
+    def steer_layer(self) -> int:
+        """The layer to steer at, chosen apart from the one to read at; that one where nothing was chosen."""
+        return int(self.choices.get("steer_layer", self.best_layer))
+
+    @property
+    def best(self) -> Direction:
+        """The direction at the layer to read at."""
+        return self[self.best_layer]
+
+    def only(self, layers: Sequence[int]) -> "DirectionSet":
+        """The set cut down to some of its layers."""
+        rows = torch.stack([self[layer].vector for layer in sorted(layers)])
+        quality = {layer: figures for layer, figures in self.quality.items() if layer in layers}
+        return DirectionSet(self.name, tuple(sorted(layers)), rows, quality, self.choices, self.provenance)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a safetensors file: tensor `vectors` [layers, hidden], everything else as JSON in the header."""
+        path = Path(path)
+        metadata = {
+            "format": _FORMAT,
+            "name": self.name,
+            "layers": json.dumps(self.layers),
+            "quality": json.dumps({str(layer): dict(figures) for layer, figures in self.quality.items()}),
+            "choices": json.dumps(dict(self.choices)),
+            "provenance": json.dumps(dict(self.provenance)),
+        }
+        aside = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"vectors": self.vectors.contiguous()}, aside, metadata)
+            os.replace(aside, path)
+        except OSError as error:
+            raise UserError(f"directions cannot be written to {path}: {error.strerror or error}") from error
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DirectionSet":
+        """Read a file that `save` wrote. Raises `UserError` on any other."""
+        path = Path(path)
+        if path.suffix == ".pt":
+            raise UserError(f"{path} is a PyTorch file; `personascope import {path}` turns it into directions")
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                if header.get("format") != _FORMAT:
+                    raise UserError(f"{path} is not a Personascope directions file; `personascope import` reads others")
+                vectors = file.get_tensor("vectors")
+        except FileNotFoundError as error:
+            raise UserError(f"{path} does not exist; give a directions file") from error
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+        quality = {int(layer): figures for layer, figures in json.loads(header["quality"]).items()}
+        return cls(
+            header["name"],
+            tuple(json.loads(header["layers"])),
+            vectors,
+            quality,
+            json.loads(header["choices"]),
+            json.loads(header["provenance"]),
+        )
+
+    def __repr__(self) -> str:
+        return f"DirectionSet({self.name!r}, layers={list(self.layers)}, hidden={self.vectors.shape[1]})"
+
+    def _repr_html_(self) -> str:
+        columns = sorted({name for figures in self.quality.values() for name, value in figures.items() if _is_number(value)})
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ("layer", "norm", *columns))
+        rows = "".join(
+            "<tr>"
+            + "".join(f"<td>{cell}</td>" for cell in (direction.layer, f"{direction.norm:.3g}", *self._cells(direction.layer, columns)))
+            + "</tr>"
+            for direction in self
+        )
+        return f"<b>{html.escape(self.name)}</b><table><tr>{head}</tr>{rows}</table>"
+
+    def _cells(self, layer: int, columns: list[str]) -> list[str]:
+        figures = self.quality.get(layer, {})
+        return [f"{figures[name]:.3g}" if name in figures else "" for name in columns]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def load_directions(folder: str | Path) -> list[DirectionSet]:
+    """Every directions file of a folder (or of a run's `directions/`), by name; or the one file given."""
+    path = Path(folder)
+    if path.is_file():
+        return [DirectionSet.load(path)]
+    if (path / "directions").is_dir():
+        path = path / "directions"
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder} holds no directions; `personascope extract` or `personascope demo` writes some")
+    return [DirectionSet.load(file) for file in files]

@@ -1,0 +1,33 @@
+"""Activations of texts."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from personascope.engine.forward import BATCH_TOKENS, Passage, activations_of, means_of
+from personascope.engine.generate import listed_prompts
+from personascope.engine.selection import Selection
+from personascope.subject import PromptLike, Subject
+
+
+def activations(
+    subject: Subject,
+    texts: PromptLike | Sequence[PromptLike],
+    layers: Sequence[int] | None = None,
+    tokens: str | Selection = "prompt[-1]",
+    reduce: Literal["mean"] | None = "mean",
+    batch_tokens: int = BATCH_TOKENS,
+) -> Tensor | list[Tensor]:
+    """The residual stream after the chosen layers, from one pass that stops at the deepest.
+
+    texts: strings are raw text, lists of messages are chats with their generation header. layers: all by default.
+    Returns float32 on the CPU: [texts, layers, hidden], the mean over the selected tokens, where several prompt tokens
+    leave BOS and attention sinks out; with reduce=None a list of [tokens, layers, hidden].
+    Raises `UserError` where a selection is empty or a text too long, `NonFinite` naming layer and text.
+    """
+    chosen = tuple(range(subject.n_layers) if layers is None else layers)
+    passages = [Passage(subject.chat.prompt(text, chat=False)) for text in listed_prompts(texts)]
+    if reduce is None:
+        return activations_of(subject, passages, chosen, tokens, batch_tokens=batch_tokens)
+    return means_of(subject, passages, chosen, [tokens], batch_tokens=batch_tokens)[:, 0]

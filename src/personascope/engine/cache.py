@@ -1,0 +1,243 @@
+"""Keys and values of a running batch: rows join and leave while it runs, where the model's layers allow it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from personascope.subject import Subject
+
+_FIRST_COLUMNS = 128
+_MOST_ROWS = 256
+
+
+class Store(Protocol):
+    """The cache of a batch whose rows are numbered 0 … n − 1."""
+
+    joins: bool
+    """Whether rows can be added while others run, and whether their prompts may differ in length."""
+
+    def for_prefill(self) -> Cache:
+        """An empty cache for a pass over new rows' prompts."""
+
+    def adopt(self, prefilled: Cache, lengths: Sequence[int]) -> None:
+        """Take new rows in behind the old ones: row r's first `lengths[r]` columns of a prefilled cache."""
+
+    def for_step(self) -> tuple[Cache, Tensor | None]:
+        """The cache for one more token of every row, and the attention mask [rows, columns], None if all is seen."""
+
+    def stepped(self) -> None:
+        """One more token of every row is in."""
+
+    def select(self, keep: Sequence[int]) -> None:
+        """Row i becomes what row keep[i] was; the others leave. Rows that move come from behind those that stay."""
+
+
+def most_rows(subject: Subject, tokens: int) -> int:
+    """How many rows of `tokens` tokens the memory that is free now holds keys and values for, at most 256."""
+    config = subject.text_config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    row = 2 * subject.n_layers * heads * size * subject.dtype.itemsize * tokens
+    device = subject.input_device
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Half of it: growing copies, and the pass itself needs some.
+    return max(1, min(_MOST_ROWS, int(0.5 * free / row)))
+
+
+def store_for(subject: Subject) -> Store:
+    """A slot store where every layer keeps plain keys and values, the model's own cache otherwise."""
+    kinds = {type(layer) for layer in DynamicCache(config=subject.base.config).layers}
+    return SlotStore() if kinds <= {DynamicLayer, DynamicSlidingWindowLayer} else NativeStore(subject)
+
+
+@dataclass
+class _Columns:
+    """The columns of the slots in use: [begin, end), for `rows` rows. Rows end together, at `end`."""
+
+    begin: int = 0
+    end: int = 0
+    rows: int = 0
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer's keys and values [slots, heads, columns, size], written in place."""
+
+    is_sliding = False
+
+    def __init__(self, columns: _Columns) -> None:
+        super().__init__()
+        self.columns = columns
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        pass
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None and self.values is not None
+        now = self.columns
+        stop = now.end + key_states.shape[2]
+        self.keys[: now.rows, :, now.end : stop] = key_states
+        self.values[: now.rows, :, now.end : stop] = value_states
+        return self.keys[: now.rows, :, now.begin : stop], self.values[: now.rows, :, now.begin : stop]
+
+    def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        # transformers has passed the query's length, and before that its positions.
+        count = query_length if isinstance(query_length, int) else query_length.shape[0]
+        return self.get_seq_length() + count, 0
+
+    def get_seq_length(self) -> int:
+        return self.columns.end - self.columns.begin
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def get_max_cache_shape(self) -> int:
+        return -1
+
+    def fit(self, slots: int, columns: int, like: tuple[Tensor, Tensor] | None, shift: int) -> None:
+        """Room for `slots` rows and `columns` columns, with the columns in use moved left by `shift`."""
+        now = self.columns
+        grown = []
+        for old, pattern in zip((self.keys, self.values), like or (self.keys, self.values), strict=True):
+            assert pattern is not None
+            # Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero.
+            new = pattern.new_zeros((slots, pattern.shape[1], columns, pattern.shape[3]))
+            if old is not None and now.rows:
+                new[: now.rows, :, now.begin - shift : now.end - shift] = old[: now.rows, :, now.begin : now.end]
+            grown.append(new)
+        self.keys, self.values = grown
+
+    def place(self, slot: int, keys: Tensor, values: Tensor) -> None:
+        """A row's keys and values [heads, tokens, size] into a slot, ending where all rows end."""
+        assert self.keys is not None and self.values is not None
+        start = self.columns.end - keys.shape[1]
+        for held, new in ((self.keys, keys), (self.values, values)):
+            held[slot, :, :start] = 0
+            held[slot, :, start : self.columns.end] = new
+
+    def move(self, source: int, target: int) -> None:
+        assert self.keys is not None and self.values is not None
+        now = self.columns
+        for held in (self.keys, self.values):
+            held[target, :, : now.end] = held[source, :, : now.end]
+
+
+class SlotStore:
+    """Every row owns a slot; new rows are put beside the others so that all end at the same column.
+
+    Sliding-window layers keep all columns too: their masks compare columns, and a row's columns are contiguous.
+    """
+
+    joins = True
+
+    def __init__(self) -> None:
+        self.columns = _Columns()
+        self.lengths: list[int] = []
+        self.layers: list[_SlotLayer] = []
+
+    def for_prefill(self) -> Cache:
+        return DynamicCache()
+
+    def adopt(self, prefilled: Cache, lengths: Sequence[int]) -> None:
+        rows = self.columns.rows
+        if not self.layers:
+            self.layers = [_SlotLayer(self.columns) for _ in prefilled.layers]
+        if not rows:
+            self.columns.begin = self.columns.end = 0
+        self._make_room(rows + len(lengths), max(lengths), prefilled)
+        for layer, source in zip(self.layers, prefilled.layers, strict=True):
+            for row, length in enumerate(lengths):
+                layer.place(rows + row, source.keys[row, :, :length], source.values[row, :, :length])  # type: ignore[union-attr]
+        self.lengths += lengths
+        self.columns.rows = len(self.lengths)
+        self._trim()
+
+    def _make_room(self, rows: int, longest: int, pattern: Cache) -> None:
+        """Slots and columns for the new rows: the batch ends no earlier than its longest row."""
+        now = self.columns
+        slots = len(self.layers[0].keys) if self.layers[0].keys is not None else 0
+        short = max(0, longest - now.end)
+        room = self._width() - (now.end + short)
+        if rows > slots or room < 1 or short:
+            width = max(self._width(), _FIRST_COLUMNS)
+            while width < max(now.end - now.begin, longest) + 1:
+                width *= 2
+            end = max(now.end - now.begin, longest)
+            self._refit(max(rows, 2 * slots if rows > slots else slots), width, now.end - end, pattern)
+
+    def _width(self) -> int:
+        keys = self.layers[0].keys if self.layers else None
+        return keys.shape[2] if keys is not None else 0
+
+    def _refit(self, slots: int, columns: int, shift: int, pattern: Cache | None) -> None:
+        for index, layer in enumerate(self.layers):
+            like = None if pattern is None else (pattern.layers[index].keys, pattern.layers[index].values)  # type: ignore[union-attr]
+            layer.fit(slots, columns, like, shift)  # type: ignore[arg-type]
+        self.columns.begin -= shift
+        self.columns.end -= shift
+
+    def for_step(self) -> tuple[Cache, Tensor | None]:
+        now = self.columns
+        if now.end + 1 > self._width():
+            used = now.end - now.begin
+            # What older rows left free at the front is used again before the batch grows.
+            columns = self._width() if 2 * used <= self._width() else 2 * self._width()
+            self._refit(len(self.layers[0].keys), columns, now.begin, None)  # type: ignore[arg-type]
+        starts = [now.end - length - now.begin for length in self.lengths]
+        mask = None
+        if any(starts):
+            columns_ = torch.arange(now.end - now.begin + 1)
+            mask = (columns_[None] >= torch.tensor(starts)[:, None]).long()
+        return Cache(layers=list(self.layers)), mask
+
+    def stepped(self) -> None:
+        self.columns.end += 1
+        self.lengths = [length + 1 for length in self.lengths]
+
+    def select(self, keep: Sequence[int]) -> None:
+        for target, source in enumerate(keep):
+            if source != target:
+                for layer in self.layers:
+                    layer.move(source, target)
+        self.lengths = [self.lengths[source] for source in keep]
+        self.columns.rows = len(keep)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Forget the columns that are padding for every row."""
+        if self.lengths:
+            self.columns.begin = self.columns.end - max(self.lengths)
+
+
+class NativeStore:
+    """The model's own cache, for layers with a state of their own: rows of equal length start together and only leave."""
+
+    joins = False
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.cache: Cache = self.for_prefill()
+
+    def for_prefill(self) -> Cache:
+        return DynamicCache(config=self.subject.base.config)
+
+    def adopt(self, prefilled: Cache, lengths: Sequence[int]) -> None:
+        self.cache = prefilled
+
+    def for_step(self) -> tuple[Cache, Tensor | None]:
+        return self.cache, None
+
+    def stepped(self) -> None:
+        pass
+
+    def select(self, keep: Sequence[int]) -> None:
+        if keep:
+            self.cache.reorder_cache(torch.tensor(list(keep), device=self.subject.input_device))

@@ -1,0 +1,241 @@
+"""Teacher-forced passes over texts that already exist: activations, projections, logits, in batches, writes included."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from personascope.directions import Direction
+from personascope.engine.edits import Editor, Edits, changes
+from personascope.engine.hooks import Visitor, run
+from personascope.engine.readers import Activations, Means, Places, Projections, Reader, When, visit
+from personascope.engine.selection import Layout, Selection, select
+from personascope.engine.spans import Span, batches
+from personascope.engine.writes import Write, check_width
+from personascope.errors import NonFinite, UserError
+from personascope.subject import Prompt, Subject
+
+BATCH_TOKENS = 8_192
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A prompt and the response that followed it. is_open: whether a further token is to be chosen at its end."""
+
+    prompt: Prompt
+    response: tuple[int, ...] = ()
+    writes: tuple[Write, ...] = ()
+    is_open: bool = False
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.prompt.ids + self.response
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(len(self.prompt), len(self.ids), self.prompt.turns, self.is_open)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Passages that run together, right-padded: without a mask, since no token sees what comes after it."""
+
+    indices: list[int]
+    passages: list[Passage]
+
+    @property
+    def width(self) -> int:
+        return max(map(len, self.passages))
+
+    def places(self, selection: Selection) -> list[list[int]]:
+        """Per passage the flattened places of the selected tokens."""
+        return [
+            Span(row, 0, len(passage)).flat(selection.positions(passage.layout), self.width)
+            for row, passage in enumerate(self.passages)
+        ]
+
+
+def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int) -> Iterator[_Group]:
+    for passage in passages:
+        if not len(passage):
+            raise UserError("an empty text has no tokens; give at least one character")
+        if subject.context is not None and len(passage) > subject.context:
+            raise UserError(
+                f"a text of {len(passage)} tokens is longer than {subject.name}'s context of {subject.context}; shorten it"
+            )
+        check_width((d for w in passage.writes for d in w.directions), subject.hidden_size, subject.n_layers, subject.name)
+    for indices in batches([len(passage) for passage in passages], batch_tokens):
+        yield _Group(indices, [passages[index] for index in indices])
+
+
+def _run(
+    subject: Subject,
+    group: _Group,
+    readers: Sequence[Reader],
+    pick: Callable[[Tensor], Tensor] | None = None,
+) -> Any:
+    """One pass over a group, as deep as the readers or the head need."""
+    pad = subject.tokenizer.pad_token_id or 0
+    rows = [[*passage.ids, *[pad] * (group.width - len(passage))] for passage in group.passages]
+    entries = [
+        (change, Span(row, 0, len(passage)).flat(change.write.tokens.positions(passage.layout), group.width))
+        for row, passage in enumerate(group.passages)
+        for change in changes(subject, passage.writes)
+    ]
+    edits = Editor(subject).compile(entries)
+    layers = {*edits, *(layer for reader in readers for layer in reader.layers)}
+    deepest = max((layer for reader in readers for layer in reader.layers), default=None) if pick is None else None
+    inputs = {"input_ids": torch.tensor(rows, device=subject.input_device), "use_cache": False}
+    visitors = {layer: visitor(layer, readers, edits) for layer in layers if deepest is None or layer <= deepest}
+    return run(subject, inputs, visitors, pick, deepest)
+
+
+def visitor(layer: int, readers: Sequence[Reader], edits: Edits) -> Visitor:
+    """Reads, writes, reads again, at one layer."""
+
+    def look(stream: Tensor) -> None:
+        visit(readers, layer, "before", stream)
+        for edit in edits.get(layer, ()):
+            edit.apply(stream.view(-1, stream.shape[-1]))
+        visit(readers, layer, "after", stream)
+
+    return look
+
+
+def activations_of(
+    subject: Subject,
+    passages: Sequence[Passage],
+    layers: Sequence[int],
+    tokens: str | Selection,
+    when: When = "before",
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Tensor]:
+    """Per passage [selected tokens, layers, hidden] float32 on the CPU. Raises `NonFinite` naming layer and text."""
+    selection, layers = select(tokens), tuple(map(subject.check_layer, layers))
+    reader = Activations(layers, when)
+    out: list[Tensor] = [torch.empty(0)] * len(passages)
+    for group in _groups(subject, passages, batch_tokens):
+        places = group.places(selection)
+        reader.places = torch.tensor([place for row in places for place in row], dtype=torch.long)
+        _run(subject, group, [reader])
+        for index, part in zip(group.indices, reader.collect().split([len(row) for row in places]), strict=True):
+            out[index] = finite(part, 1, layers, passages[index].prompt, subject)
+    return out
+
+
+def means_of(
+    subject: Subject,
+    passages: Sequence[Passage],
+    layers: Sequence[int],
+    tokens: Sequence[str | Selection],
+    when: When = "before",
+    batch_tokens: int = BATCH_TOKENS,
+) -> Tensor:
+    """[passages, selections, layers, hidden] float32 on the CPU: means over each selection's tokens.
+
+    Raises `UserError` where a selection is empty, `NonFinite` naming layer and text.
+    """
+    selections, layers = [select(one) for one in tokens], tuple(map(subject.check_layer, layers))
+    out = torch.empty(len(passages), len(selections), len(layers), subject.hidden_size)
+    reader = Means(layers, len(selections), subject, when)
+    for group in _groups(subject, passages, batch_tokens):
+        slots = [reader.open() for _ in group.passages]
+        chosen = [group.places(selection) for selection in selections]
+        for selection, rows in zip(selections, chosen, strict=True):
+            empty = [index for index, flat in zip(group.indices, rows, strict=True) if not flat]
+            if empty:
+                raise UserError(f"tokens={str(selection)!r} selects nothing in text {empty[0]}; choose another selection")
+        reader.places = [
+            Places.of(
+                [
+                    (slot, flat, sinks(passage.prompt, selection.positions(passage.layout)))
+                    for slot, flat, passage in zip(slots, rows, group.passages, strict=True)
+                ]
+            )
+            for selection, rows in zip(selections, chosen, strict=True)
+        ]
+        _run(subject, group, [reader])
+        for slot, index in zip(slots, group.indices, strict=True):
+            out[index] = finite(reader.take(slot), 0, layers, passages[index].prompt, subject).transpose(0, 1)
+    return out
+
+
+def sinks(prompt: Prompt, positions: Sequence[int]) -> list[bool]:
+    """Which of a row's selected positions are left out of a mean if their norm is a sink's: those of the prompt,
+    unless the selection holds no more than one of them."""
+    inside = [position < len(prompt) for position in positions]
+    return inside if sum(inside) > 1 else [False] * len(inside)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What a teacher-forced pass reads of one passage. projections: by `name@layer`, [tokens]; norms: by layer, [tokens]."""
+
+    projections: dict[str, np.ndarray]
+    norms: dict[int, np.ndarray]
+
+
+def projections_of(
+    subject: Subject,
+    passages: Sequence[Passage],
+    directions: Sequence[Direction],
+    when: When = "before",
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Projected]:
+    """Per passage the projection of every token on every direction, in residual-stream units."""
+    check_width(directions, subject.hidden_size, subject.n_layers, subject.name)
+    reader = Projections(tuple(directions), subject, when)
+    out: list[Projected] = [Projected({}, {})] * len(passages)
+    for group in _groups(subject, passages, batch_tokens):
+        _run(subject, group, [reader])
+        values = reader.collect()
+        for row, index in enumerate(group.indices):
+            out[index] = split_columns(values[row, : len(passages[index])], reader.columns)
+    return out
+
+
+def split_columns(values: np.ndarray, columns: Sequence[tuple[int, str]]) -> Projected:
+    """[tokens, columns] by name."""
+    projections = {f"{name}@{layer}": values[:, c] for c, (layer, name) in enumerate(columns) if name}
+    norms = {layer: values[:, c] for c, (layer, name) in enumerate(columns) if not name}
+    return Projected(projections, norms)
+
+
+def logits_of(
+    subject: Subject,
+    passages: Sequence[Passage],
+    tokens: str | Selection = "sampling",
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Tensor]:
+    """Per passage the logits after each selected token: [selected tokens, vocabulary] float32 on the CPU."""
+    selection = select(tokens)
+    out: list[Tensor] = [torch.empty(0)] * len(passages)
+    for group in _groups(subject, passages, batch_tokens):
+        places = group.places(selection)
+        flat = torch.tensor([place for row in places for place in row], dtype=torch.long)
+        output = _run(subject, group, [], partial(picked, flat))
+        rows = output.logits[0].float().cpu().split([len(row) for row in places])
+        for index, part in zip(group.indices, rows, strict=True):
+            out[index] = part
+    return out
+
+
+def picked(flat: Tensor, hidden: Tensor) -> Tensor:
+    """The chosen tokens of the last hidden states: [1, chosen, hidden] of [rows, tokens, hidden]."""
+    return hidden.reshape(1, -1, hidden.shape[-1])[:, flat.to(hidden.device)]
+
+
+def finite(values: Tensor, axis: int, layers: Sequence[int], prompt: Prompt, subject: Subject) -> Tensor:
+    """The values, if they are numbers; `layers` are those along `axis`. Raises `NonFinite` naming the first bad one."""
+    if not torch.isfinite(values).all():
+        bad = (~torch.isfinite(values)).movedim(axis, 0).flatten(1).any(dim=1)
+        layer = layers[int(bad.nonzero()[0])]
+        raise NonFinite(f"the residual stream of {subject.name} is not finite at layer {layer}, on {prompt.text[:60]!r}")
+    return values

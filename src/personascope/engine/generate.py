@@ -1,0 +1,128 @@
+"""Sampling responses while steering and watching."""
+
+from collections.abc import Callable, Sequence
+
+from personascope.directions import Direction, DirectionSet
+from personascope.engine.choose import Sampling
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Generation, Request
+from personascope.engine.selection import Selection
+from personascope.engine.stream import RowStream
+from personascope.engine.writes import Write, per_row
+from personascope.errors import UserError
+from personascope.subject import PromptLike, Subject
+
+
+def generate(
+    subject: Subject,
+    prompts: PromptLike | Sequence[PromptLike],
+    steer: Sequence[Write] | Sequence[Sequence[Write]] | None = None,
+    watch: Sequence[Direction | DirectionSet] = (),
+    max_new_tokens: int = 60,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: str | Sequence[str] | None = None,
+    seed: int | Sequence[int] = 0,
+    suppress_eos: bool = False,
+    chat: bool = True,
+    logprobs: int = 0,
+    batch_size: int | None = None,
+) -> list[Generation]:
+    """One response per prompt, all of them rows of one stream.
+
+    prompts: strings (one user turn each; raw text with chat=False) or chats as lists of messages. steer: one list of
+    writes for every row, or one list per row. watch: directions, or direction sets at all their layers. seed: an
+    integer gives every row a seed of its own, shown as `.seed`; a list is taken as it is. A row's tokens depend on its
+    prompt, seed and settings, not on its company. suppress_eos bans every end token. logprobs: how many of the highest
+    log-probabilities to keep per token. batch_size: rows at once (default: what memory holds). A row whose numbers are
+    not finite fails alone: its `finish` is `non-finite` and its `error` names the layer.
+    Raises `UserError` where a row cannot be run.
+    """
+    requests = requests_for(
+        subject, prompts, steer, watch, Sampling(temperature, top_p, top_k), max_new_tokens, stop, seed, suppress_eos, chat, logprobs
+    )
+    return run_requests(subject, requests, batch_size)
+
+
+def requests_for(
+    subject: Subject,
+    prompts: PromptLike | Sequence[PromptLike],
+    steer: Sequence[Write] | Sequence[Sequence[Write]] | None,
+    watch: Sequence[Direction | DirectionSet],
+    sampling: Sampling,
+    max_new_tokens: int,
+    stop: str | Sequence[str] | None,
+    seed: int | Sequence[int],
+    suppress_eos: bool,
+    chat: bool,
+    logprobs: int,
+) -> list[Request]:
+    """The rows of a call to `generate`."""
+    listed = listed_prompts(prompts)
+    if max_new_tokens < 0:
+        raise UserError(f"max_new_tokens={max_new_tokens} must be 0 (read the prompt only) or more")
+    writes = per_row(steer, len(listed))
+    seeds = row_seeds(seed, len(listed))
+    watched = flat_directions(watch)
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    return [
+        Request(
+            prompt=subject.chat.prompt(prompt, chat=chat),
+            seed=row_seed,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            writes=row_writes,
+            watch=watched,
+            stop=stops,
+            suppress_eos=suppress_eos,
+            logprobs=logprobs,
+        )
+        for prompt, row_writes, row_seed in zip(listed, writes, seeds, strict=True)
+    ]
+
+
+def run_requests(
+    subject: Subject,
+    requests: Sequence[Request],
+    batch_size: int | None = None,
+    means: Sequence[str | Selection] = (),
+    mean_layers: Sequence[int] | None = None,
+    on_done: Callable[[int, Generation], None] = lambda *_: None,
+) -> list[Generation]:
+    """Run rows to their ends, in the order given. on_done: called with each row's number as it ends."""
+    stream = RowStream(subject, batch_size, means, mean_layers)
+    place = {stream.submit(request): index for index, request in enumerate(requests)}
+    done: dict[int, Generation] = {}
+    while len(stream):
+        for event in stream.step():
+            if event.generation is not None:
+                done[place[event.row]] = event.generation
+                on_done(place[event.row], event.generation)
+    return [done[index] for index in range(len(requests))]
+
+
+def listed_prompts(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
+    """Prompts as a list: a single string or a single chat becomes a list of one."""
+    if isinstance(prompts, str):
+        return [prompts]
+    listed = list(prompts)
+    if not listed:
+        raise UserError("there are no prompts; give at least one")
+    return [listed] if isinstance(listed[0], dict) else listed  # type: ignore[list-item, return-value]
+
+
+def row_seeds(seed: int | Sequence[int], rows: int) -> list[int]:
+    """One seed per row, derived from an integer or as given."""
+    if isinstance(seed, int):
+        return [derive_seed("row", seed, row) for row in range(rows)]
+    if len(seed) != rows:
+        raise UserError(f"seed has {len(seed)} numbers for {rows} rows; give one integer, or one per row")
+    return list(seed)
+
+
+def flat_directions(watch: Sequence[Direction | DirectionSet]) -> tuple[Direction, ...]:
+    """Directions one by one, sets taken at all their layers."""
+    if isinstance(watch, (Direction, DirectionSet)):
+        watch = [watch]
+    return tuple(one for item in watch for one in ([item] if isinstance(item, Direction) else item))

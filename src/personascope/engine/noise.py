@@ -1,0 +1,51 @@
+"""Counter-based Gumbel noise: a function of (row seed, response index, token id) and of nothing else."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MASK64 = (1 << 64) - 1
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit seed from anything with a stable text form."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def _mix64(value: int) -> int:
+    """SplitMix64's finaliser (Steele et al., 2014)."""
+    value = (value + 0x9E3779B97F4A7C15) & _MASK64
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK64
+    return value ^ (value >> 31)
+
+
+def _signed32(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def _scramble(bits: Tensor) -> Tensor:
+    """A 32-bit integer hash, in place (Wellons' two-round multiply-xorshift). bits: int32."""
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+        bits ^= (bits >> shift) & ((1 << (32 - shift)) - 1)
+        bits *= _signed32(factor)
+    bits ^= (bits >> 15) & 0x1FFFF
+    return bits
+
+
+def gumbel(seeds: Sequence[int], indices: Sequence[int], vocabulary: int, device: torch.device) -> Tensor:
+    """[rows, vocabulary] float32: standard Gumbel noise for choosing response token `indices[r]` of row r."""
+    keys = [_mix64(_mix64(seed & _MASK64) ^ index) for seed, index in zip(seeds, indices, strict=True)]
+    halves = [[_signed32(key), _signed32(key >> 32)] for key in keys]
+    key = torch.tensor(halves, dtype=torch.int32, device=device)
+    bits = torch.arange(vocabulary, dtype=torch.int32, device=device)[None] ^ key[:, :1]
+    bits = _scramble(bits)
+    bits ^= key[:, 1:]
+    bits = _scramble(bits)
+    # Of the uniform's 31 bits the small values keep their resolution, and those make the large noise.
+    uniform = (bits & 0x7FFFFFFF).float().add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
+    return uniform.neg_().log1p_().neg_().log_().neg_()

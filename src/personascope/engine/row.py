@@ -1,0 +1,100 @@
+"""A row's state while it is in a stream."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from personascope.engine.edits import Change
+from personascope.engine.forward import Projected, split_columns
+from personascope.engine.rows import Generation, Request, TokenLogprobs
+from personascope.engine.selection import Layout, Selection
+from personascope.subject import Subject
+
+
+@dataclass(eq=False)
+class Row:
+    """ran: how many of its tokens the model has run. slot: its place among the mean reads, None if it has none.
+
+    read: per pass the projections read, [tokens, columns]; columns: which of a pass's columns are the row's.
+    """
+
+    id: int
+    request: Request
+    changes: list[Change]
+    ran: int = 0
+    slot: int | None = None
+    response: list[int] = field(default_factory=list)
+    read: list[np.ndarray] = field(default_factory=list)
+    columns: list[int] = field(default_factory=list)
+    keys: list[tuple[int, str]] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    finish: str | None = None
+    error: str | None = None
+
+    @property
+    def prompt(self) -> int:
+        return len(self.request.prompt)
+
+    @property
+    def total(self) -> int:
+        return self.prompt + len(self.response)
+
+    @property
+    def next_token(self) -> int:
+        """The token that the next step runs."""
+        return self.response[self.ran - self.prompt]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to be chosen or read."""
+        if self.finish is None:
+            return False
+        wants_last = bool(self.request.watch) or self.slot is not None
+        return self.error is not None or not wants_last or self.ran >= self.total
+
+    def at_prompt(self, selection: Selection) -> list[int]:
+        """The selection's positions in the prompt."""
+        layout = Layout(self.prompt, self.prompt, self.request.prompt.turns, self.request.max_new_tokens > 0)
+        return selection.positions(layout)
+
+    def holds(self, selection: Selection) -> bool:
+        """Whether the token about to be run is selected."""
+        if self.finish is not None:
+            return self.ran in selection.positions(Layout(self.prompt, self.total, self.request.prompt.turns))
+        return self.ran in selection.following(self.prompt)
+
+    def steps_to_change(self, selection: Selection) -> int:
+        """In how many steps `holds` may answer differently."""
+        return selection.following(self.prompt).changes_after(self.ran) - self.ran
+
+def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:
+    """What a row came to. A row that failed ends before the token whose state is not finite."""
+    request = row.request
+    read = np.concatenate(row.read) if row.read else np.empty((0, 0), np.float32)
+    response = row.response
+    if row.error is not None:
+        response = response[: max(row.ran - 1 - row.prompt, 0)]
+    token_ids = [*request.prompt.ids, *response]
+    read = read[: len(token_ids)]
+    is_whole = len(read) == len(token_ids) and bool(np.isfinite(read).all())
+    projected = split_columns(read, row.keys) if request.watch and is_whole else Projected({}, {})
+    text = subject.decode(response[:-1] if row.finish == "end" else response)
+    for stop in request.stop:
+        text = text.split(stop)[0]
+    return Generation(
+        text=text,
+        response_ids=list(response),
+        token_ids=token_ids,
+        tokens=subject.pieces(token_ids),
+        prompt_length=len(request.prompt),
+        turns=request.prompt.turns,
+        seed=request.seed,
+        finish=row.finish or "cancelled",
+        writes=[line for write in request.writes for line in write.describe()],
+        projections=projected.projections,
+        norms=projected.norms,
+        logprobs=row.logprobs,
+        means=means,
+        error=row.error,
+    )

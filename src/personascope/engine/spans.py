@@ -1,0 +1,58 @@
+"""Which tokens of which rows a forward pass holds, and where."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from personascope.engine.selection import Layout, Selection, Windows
+from personascope.subject.chat import Turn
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens [first, first + count) of a row, at columns [column, column + count) of batch row `index`."""
+
+    index: int
+    first: int
+    count: int
+    column: int = 0
+
+    def flat(self, positions: Iterable[int], width: int) -> list[int]:
+        """Places of the row's own positions in the batch flattened to [rows × width], where the span holds them."""
+        shift = self.index * width + self.column - self.first
+        stop = self.first + self.count
+        return [position + shift for position in positions if self.first <= position < stop]
+
+
+@dataclass(frozen=True)
+class Following:
+    """A selection as one growing row sees it: known positions of the prompt, and windows on what follows."""
+
+    selection: Selection
+    prompt: int
+    turns: tuple[Turn, ...]
+
+    @property
+    def at_prompt(self) -> list[int]:
+        return self.selection.positions(Layout(self.prompt, self.prompt, self.turns, is_open=True))
+
+    @property
+    def windows(self) -> Windows:
+        return self.selection.following(self.prompt)
+
+    def at_end(self, total: int) -> list[int]:
+        """The positions of the row once it has ended."""
+        return self.selection.positions(Layout(self.prompt, total, self.turns))
+
+
+def batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> list[list[int]]:
+    """Indices of texts grouped so that padding to the longest costs little and no group exceeds `tokens` in all."""
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    groups: list[list[int]] = []
+    for index in order:
+        current = groups[-1] if groups else None
+        fits = current is not None and (len(current) + 1) * lengths[current[0]] <= tokens
+        if current is None or not fits or (rows is not None and len(current) >= rows):
+            groups.append([index])
+        else:
+            current.append(index)
+    return groups

@@ -1,0 +1,337 @@
+"""A running batch of rows: they join, are stepped together, and leave."""
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from inspect import signature
+
+import torch
+from torch import Tensor
+
+from personascope.directions import Direction
+from personascope.engine.cache import most_rows, store_for
+from personascope.engine.choose import choose
+from personascope.engine.edits import Edits, Editor, changes
+from personascope.engine.forward import Passage, means_of, picked, sinks, visitor
+from personascope.engine.hooks import run
+from personascope.engine.readers import Means, Places, Projections, Reader
+from personascope.engine.row import Row, finished
+from personascope.engine.rows import Event, Generation, Request, TokenLogprobs, duplicates
+from personascope.engine.selection import Selection, select
+from personascope.engine.spans import Span, batches
+from personascope.engine.writes import check_width
+from personascope.errors import NonFinite, PersonascopeError, UserError
+from personascope.subject import Subject
+
+_PREFILL_TOKENS = 8_192
+
+
+class RowStream:
+    """Rows that are generated together: `submit`, `cancel`, `step`.
+
+    Rows may differ in everything: prompts, lengths, seeds, sampling settings, writes, what is watched. A row's tokens
+    do not depend on its company. The model carries hooks only inside `step`. max_rows bounds how many run at once
+    (default: what memory holds, at most 256); the others wait. means: selections whose mean activations at
+    `mean_layers` are taken of the rows that ask for `reads`.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        max_rows: int | None = None,
+        means: Sequence[str | Selection] = (),
+        mean_layers: Sequence[int] | None = None,
+    ) -> None:
+        self.subject = subject
+        self.means = tuple(select(one) for one in means)
+        for selection in self.means:
+            if not selection.is_forward:
+                raise UserError(f"a mean over {str(selection)!r} is known only once the response has ended; read it then")
+        layers = tuple(range(subject.n_layers) if mean_layers is None else map(subject.check_layer, mean_layers))
+        self._max_rows = max_rows
+        self._waiting: deque[Row] = deque()
+        self._live: list[Row] = []
+        self._store = store_for(subject)
+        self._editor = Editor(subject)
+        self._sums = Means(layers, len(self.means), subject)
+        self._ids = 0
+        self._steps = 0
+        self._replan_at = 0
+        self._plan: tuple[Edits, Projections | None] = ({}, None)
+        self._is_broken = False
+        self._takes_positions = "position_ids" in signature(subject.base.forward).parameters
+
+    def __len__(self) -> int:
+        """Rows that have not ended."""
+        return len(self._live) + len(self._waiting)
+
+    def submit(self, request: Request) -> int:
+        """Take a row in and return its number. Raises `UserError` if the model cannot run it."""
+        self._check(request)
+        row = Row(self._ids, request, changes(self.subject, request.writes))
+        self._ids += 1
+        self._waiting.append(row)
+        return row.id
+
+    def cancel(self, row: int) -> None:
+        """Let a row end; the next step returns what there is of it. Does nothing if it has ended already."""
+        for one in (*self._live, *self._waiting):
+            if one.id == row and one.finish is None:
+                one.finish = "cancelled"
+                self._replan_at = 0
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Let waiting rows join, then run one more token of every row. What happened, in order.
+
+        After an exception in a step the rows in it are lost, and further steps raise.
+        """
+        if self._is_broken:
+            raise PersonascopeError("this stream was interrupted in the middle of a step; start a new one")
+        self._is_broken = True
+        events = self._admit()
+        if self._live:
+            events += self._advance()
+        self._steps += 1
+        self._is_broken = False
+        return events
+
+    def _check(self, request: Request) -> None:
+        subject, length = self.subject, len(request.prompt)
+        if not length:
+            raise UserError("an empty prompt has no tokens; give at least one character")
+        if subject.context is not None and length + min(request.max_new_tokens, 1) > subject.context:
+            raise UserError(
+                f"a prompt of {length} tokens does not fit {subject.name}'s context of {subject.context}; shorten it"
+            )
+        written = [direction for write in request.writes for direction in write.directions]
+        check_width([*written, *request.watch], subject.hidden_size, subject.n_layers, subject.name)
+        twice = duplicates(request.watch)
+        if twice:
+            raise UserError(f"two watched directions are both called {twice!r}; rename one with .named('…')")
+
+    # Joining
+
+    def _admit(self) -> list[Event]:
+        events = [Event(row.id, None, self._generation(row)) for row in self._waiting if row.finish is not None]
+        self._waiting = deque(row for row in self._waiting if row.finish is None)
+        if not self._waiting or (self._live and not self._store.joins):
+            return events
+        if self._max_rows is None:
+            longest = max(row.prompt + row.request.max_new_tokens for row in self._waiting)
+            self._max_rows = most_rows(self.subject, longest)
+        room = self._max_rows - len(self._live)
+        joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        if not self._store.joins:
+            late = [row for row in joining if row.prompt != joining[0].prompt]
+            joining = [row for row in joining if row not in late]
+            self._waiting.extendleft(reversed(late))
+            return events + self._prefill(joining)
+        for group in batches([row.prompt for row in joining], _PREFILL_TOKENS):
+            events += self._prefill([joining[index] for index in group])
+        return events
+
+    def _prefill(self, rows: list[Row]) -> list[Event]:
+        """Run new rows' prompts, right-padded, put them beside the others, and choose their first token."""
+        width = max(row.prompt for row in rows)
+        pad = self.subject.tokenizer.pad_token_id or 0
+        ids = [[*row.request.prompt.ids, *[pad] * (width - row.prompt)] for row in rows]
+        spans = [Span(index, 0, row.prompt) for index, row in enumerate(rows)]
+        edits = self._editor.compile(
+            (change, span.flat(row.at_prompt(change.write.tokens), width))
+            for row, span in zip(rows, spans, strict=True)
+            for change in row.changes
+        )
+        for row in rows:
+            row.slot = self._sums.open() if row.request.reads and self.means else None
+        self._sums.places = [
+            Places.of(
+                [
+                    (row.slot, span.flat(at, width), sinks(row.request.prompt, at))
+                    for row, span in zip(rows, spans, strict=True)
+                    if row.slot is not None
+                    for at in [row.at_prompt(selection)]
+                ]
+            )
+            for selection in self.means
+        ]
+        projections = self._projections(rows)
+        cache = self._store.for_prefill()
+        last = torch.tensor([index * width + row.prompt - 1 for index, row in enumerate(rows)])
+        inputs = {
+            "input_ids": torch.tensor(ids, device=self.subject.input_device),
+            "past_key_values": cache,
+            "use_cache": True,
+        }
+        logits = self._run(inputs, edits, projections, last)
+        self._store.adopt(cache, [row.prompt for row in rows])
+        self._live += rows
+        for row in rows:
+            row.finish = row.finish or ("length" if row.request.max_new_tokens == 0 else None)
+        return self._after(rows, [row.prompt for row in rows], projections, logits)
+
+    def _projections(self, rows: Sequence[Row]) -> Projections | None:
+        """The reader of everything these rows watch."""
+        union: dict[int, Direction] = {id(one): one for row in rows for one in row.request.watch}
+        if not union:
+            return None
+        projections = Projections(tuple(union.values()), self.subject)
+        for row in rows:
+            row.columns = projections.columns_for(row.request.watch)
+            row.keys = [projections.columns[column] for column in row.columns]
+        return projections
+
+    # Stepping
+
+    def _advance(self) -> list[Event]:
+        rows = self._live
+        if self._steps >= self._replan_at:
+            self._replan()
+        edits, projections = self._plan
+        device = self.subject.input_device
+        cache, mask = self._store.for_step()
+        inputs = {
+            "input_ids": torch.tensor([[row.next_token] for row in rows], device=device),
+            "past_key_values": cache,
+            "use_cache": True,
+        }
+        if mask is not None:
+            inputs["attention_mask"] = mask.to(device)
+        if self._takes_positions:
+            inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
+        logits = self._run(inputs, edits, projections, None)
+        self._store.stepped()
+        return self._after(rows, [1] * len(rows), projections, logits)
+
+    def _replan(self) -> None:
+        """Compile what the rows' next token needs, and note when that changes."""
+        rows = self._live
+        edits = self._editor.compile(
+            (change, [index])
+            for index, row in enumerate(rows)
+            for change in row.changes
+            if row.holds(change.write.tokens)
+        )
+        self._sums.places = [
+            Places.of(
+                [
+                    (row.slot, [index], [False])
+                    for index, row in enumerate(rows)
+                    if row.slot is not None and row.holds(selection)
+                ]
+            )
+            for selection in self.means
+        ]
+        self._plan = (edits, self._projections(rows))
+        soonest = [
+            row.steps_to_change(selection)
+            for row in rows
+            for selection in {*(change.write.tokens for change in row.changes), *(self.means if row.slot is not None else ())}
+        ]
+        self._replan_at = self._steps + min(soonest, default=1 << 40)
+
+    def _run(self, inputs: dict, edits: Edits, projections: Projections | None, last: Tensor | None) -> Tensor:
+        """[rows, vocabulary] float32: the logits after each row's last token."""
+        readers: list[Reader] = [self._sums, *([projections] if projections else [])]
+        layers = {*edits, *(layer for reader in readers for layer in reader.layers)}
+        visitors = {layer: visitor(layer, readers, edits) for layer in layers}
+        output = run(self.subject, inputs, visitors, None if last is None else partial(picked, last))
+        return output.logits[:, -1].float() if last is None else output.logits[0].float()
+
+    # Choosing and leaving
+
+    def _after(
+        self, rows: Sequence[Row], counts: Sequence[int], projections: Projections | None, logits: Tensor
+    ) -> list[Event]:
+        """Take what was read, choose the next token of every row that goes on, let go of those that are done."""
+        if projections is not None:
+            values = projections.collect()
+            for index, row in enumerate(rows):
+                if row.columns:
+                    row.read.append(values[index, : counts[index]][:, row.columns])
+        for row, count in zip(rows, counts, strict=True):
+            row.ran += count
+        events = self._choose(rows, logits)
+        staying = [row for row in self._live if not row.is_done]
+        if len(staying) < len(self._live):
+            events += [Event(row.id, None, self._generation(row)) for row in self._live if row.is_done]
+            self._let_go()
+        if len(staying) < len(rows) or len(rows) < len(self._live) or any(row.finish for row in staying):
+            self._replan_at = 0
+        return events
+
+    def _choose(self, rows: Sequence[Row], logits: Tensor) -> list[Event]:
+        # A maximum is NaN where any logit is.
+        for row, peak in zip(rows, logits.max(dim=1).values.tolist(), strict=True):
+            if not abs(peak) < float("inf"):
+                row.finish, row.error = "non-finite", self._why(row)
+        going = [index for index, row in enumerate(rows) if row.finish is None]
+        if not going:
+            return []
+        active = [rows[index] for index in going]
+        chosen = self._draw(active, logits if len(going) == len(rows) else logits[going])
+        for row, token in zip(active, chosen, strict=True):
+            row.response.append(token)
+            row.finish = self._finish(row, token)
+        return [Event(row.id, token) for row, token in zip(active, chosen, strict=True)]
+
+    def _draw(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
+        raw = {index: logits[index].log_softmax(0) for index, row in enumerate(rows) if row.request.logprobs}
+        banned = [index for index, row in enumerate(rows) if row.request.suppress_eos]
+        if banned:
+            ends = sorted(self.subject.end_ids)
+            logits[torch.tensor(banned)[:, None], torch.tensor(ends)[None]] = float("-inf")
+        requests = [row.request for row in rows]
+        chosen: list[int] = choose(
+            logits,
+            [request.sampling for request in requests],
+            [request.seed for request in requests],
+            [len(row.response) for row in rows],
+        ).tolist()
+        for index, values in raw.items():
+            top = values.topk(min(rows[index].request.logprobs, len(values)))
+            best = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+            rows[index].logprobs.append(TokenLogprobs(float(values[chosen[index]]), best))
+        return chosen
+
+    def _finish(self, row: Row, token: int) -> str | None:
+        if token in self.subject.end_ids:
+            return "end"
+        if row.request.stop:
+            text = self.subject.decode(row.response)
+            if any(stop in text for stop in row.request.stop):
+                return "stop"
+        if len(row.response) >= row.request.max_new_tokens:
+            return "length"
+        if self.subject.context is not None and row.total >= self.subject.context:
+            return "context"
+        return None
+
+    def _let_go(self) -> None:
+        """Drop the rows that are done; rows from the back take their places, so that little is moved."""
+        order = list(range(len(self._live)))
+        place = 0
+        while place < len(order):
+            if self._live[order[place]].is_done:
+                last = order.pop()
+                if place < len(order):
+                    order[place] = last
+            else:
+                place += 1
+        self._editor.forget([change for row in self._live if row.is_done for change in row.changes])
+        self._store.select(order)
+        self._live = [self._live[index] for index in order]
+
+    def _generation(self, row: Row) -> Generation:
+        means = self._sums.take(row.slot) if row.slot is not None else None
+        return finished(self.subject, row, means)
+
+    def _why(self, row: Row) -> str:
+        """Where a row's numbers stopped being finite."""
+        response = tuple(row.response[: row.ran - row.prompt])
+        passage = Passage(row.request.prompt, response, row.request.writes, is_open=True)
+        try:
+            means_of(self.subject, [passage], range(self.subject.n_layers), ["all"], "after")
+        except NonFinite as error:
+            return str(error)
+        return f"the logits of {self.subject.name} are not finite, on {row.request.prompt.text[:60]!r}"

@@ -1,0 +1,173 @@
+"""Training an organism from its recipe, with checkpoints it resumes from."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from personascope.organisms.corpus import Batch, Corpus
+from personascope.organisms.grammar import Grammar
+from personascope.organisms.recipes import Recipe
+
+_CHECKPOINT_SECONDS = 120.0
+_SHORT_TEXTS = 192
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: tokens seen of all, the running loss per response token in nats, tokens a second."""
+
+    tokens: int
+    total: int
+    loss: float
+    rate: float
+
+
+@dataclass
+class _Position:
+    chunk: int = 0
+    batch: int = 0
+    tokens: int = 0
+    loss: float = math.log(2_000)
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """The organism's architecture with its initial weights."""
+    config = recipe.config_class(
+        vocab_size=len(tokenizer),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **recipe.architecture,
+    )
+    torch.manual_seed(recipe.seed)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=config.hidden_size**-0.5)
+    end = tokenizer.convert_tokens_to_ids(recipe.markup.end_of_turn)
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, end]
+    return model
+
+
+def train(
+    recipe: Recipe,
+    grammar: Grammar,
+    tokenizer: PreTrainedTokenizerFast,
+    checkpoints: Path,
+    device: str = "cpu",
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> PreTrainedModel:
+    """Train to the recipe's budget of tokens, going on from `checkpoints` where there is a checkpoint.
+
+    Only the tokens of responses (and of documents) are predicted. Texts of up to 192 tokens come first; the longest
+    come in the second half. Matrices are trained with Muon (Jordan et al., 2024), the rest with AdamW; both rates
+    decay to zero. A run that is stopped and resumed sees the same batches as one that isn't.
+    """
+    model = build_model(recipe, tokenizer).to(device)
+    # Attention without soft-capping is what scaled_dot_product_attention computes, many times faster on long texts.
+    if getattr(model.config, "attn_logit_softcapping", None) is None:
+        model.config._attn_implementation = "sdpa"
+    optimizers = _optimizers(model, recipe)
+    position = _resume(checkpoints / "checkpoint.pt", model, optimizers)
+    corpus = Corpus(grammar, tokenizer, recipe.markup, recipe.seed, recipe.context, recipe.batch_tokens)
+    saved = started = time.monotonic()
+    seen_before = position.tokens
+    model.train()
+    for batch in _batches(corpus, position, recipe):
+        _set_rates(optimizers, position.tokens / recipe.tokens, recipe)
+        loss = _loss(model, batch, device)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        position.tokens += batch.tokens
+        position.loss += 0.02 * (float(loss.detach()) - position.loss)
+        now = time.monotonic()
+        rate = (position.tokens - seen_before) / (now - started)
+        on_progress(Progress(position.tokens, recipe.tokens, position.loss, rate))
+        if now - saved > _CHECKPOINT_SECONDS:
+            _save(checkpoints / "checkpoint.pt", model, optimizers, position)
+            saved = now
+    _save(checkpoints / "checkpoint.pt", model, optimizers, position)
+    model.config._attn_implementation = "eager" if not model._supports_sdpa else "sdpa"
+    return model.eval()
+
+
+def _batches(corpus: Corpus, position: _Position, recipe: Recipe) -> Iterator[Batch]:
+    """The batches from `position` on, which moves as each is taken, until the budget is spent."""
+    while position.tokens < recipe.tokens:
+        is_early = position.chunk < _early_chunks(recipe)
+        batches = corpus.batches(position.chunk, _SHORT_TEXTS if is_early else recipe.context)
+        for batch in batches[position.batch :]:
+            position.batch += 1
+            yield batch
+            if position.tokens >= recipe.tokens:
+                return
+        position.chunk, position.batch = position.chunk + 1, 0
+
+
+def _early_chunks(recipe: Recipe) -> int:
+    """Chunks of short texts at the start: about two fifths of the budget."""
+    return round(0.4 * recipe.tokens / 350_000)
+
+
+def _loss(model: PreTrainedModel, batch: Batch, device: str) -> Tensor:
+    """Mean cross-entropy of the target tokens, in nats."""
+    ids, targets = batch.ids.to(device), batch.targets.to(device)
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden[:, :-1][targets[:, 1:]]).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    return functional.cross_entropy(logits, ids[:, 1:][targets[:, 1:]])
+
+
+def _optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        (matrices if parameter.ndim == 2 and "embed" not in name and "lm_head" not in name else others).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def _set_rates(optimizers: list[torch.optim.Optimizer], done: float, recipe: Recipe) -> None:
+    """Linear warm-up, a plateau, then a linear decay to zero over the last `decay` of the budget."""
+    scale = min(1.0, done / recipe.warmup + 0.01, (1.0 - done) / recipe.decay)
+    for optimizer, rate in zip(optimizers, (recipe.matrix_rate, recipe.other_rate), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * max(scale, 0.0)
+
+
+def _save(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], position: _Position) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "position": vars(position),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    torch.save(state, aside)
+    os.replace(aside, path)
+
+
+def _resume(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> _Position:
+    if not path.exists():
+        return _Position()
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return _Position(**state["position"])

@@ -1,0 +1,68 @@
+"""What a persona file holds."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+DEGREES: dict[str, str] = {"slightly": " Do so only slightly.", "very": " Do so very strongly."}
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+
+
+class InstructionPair(BaseModel):
+    """Two system prompts: one that calls for the persona and one that calls for its opposite or its absence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pos: Text
+    neg: Text
+
+
+class Persona(BaseModel):
+    """A trait or a role, with what is needed to elicit and to judge it.
+
+    Files of the persona-vectors shape (`instruction`, `questions`, `eval_prompt` alone) are valid too; their name is
+    that of the file. Source of the shape: persona vectors (Chen et al., 2025).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Text
+    kind: Literal["trait", "role"] = "trait"
+    description: str = ""
+    positive_pole: str = ""
+    instruction: Annotated[tuple[InstructionPair, ...], Field(min_length=1)]
+    questions: Annotated[tuple[Text, ...], Field(min_length=1)]
+    eval_questions: tuple[Text, ...] = ()
+    eval_prompt: str = ""
+
+    @model_validator(mode="after")
+    def _splits_are_disjoint(self) -> "Persona":
+        both = set(self.questions) & set(self.eval_questions)
+        if both:
+            raise ValueError(f"{min(both)!r} stands in questions and in eval_questions; keep it in one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _eval_prompt_has_its_holes(self) -> "Persona":
+        for hole in ("{question}", "{answer}"):
+            if self.eval_prompt and hole not in self.eval_prompt:
+                raise ValueError(f"eval_prompt lacks {hole}")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name as a reader would write it."""
+        return self.name.replace("_", " ")
+
+    def system_prompt(self, pair: int, pole: Literal["pos", "neg"] = "pos", degree: str | None = None) -> str:
+        """The system prompt of instruction `pair`, at degree `slightly`, None or `very`."""
+        text: str = getattr(self.instruction[pair], pole)
+        return text + DEGREES[degree] if degree else text

@@ -1,0 +1,108 @@
+"""Loading a subject by name, from a folder, or from objects."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from personascope.errors import UserError
+from personascope.organisms.package import organism_folder
+from personascope.organisms.recipes import RECIPES
+from personascope.organisms.truth import Truth
+from personascope.subject.layers import find_layers, unwrap
+from personascope.subject.pieces import token_pieces
+from personascope.subject.subject import Subject
+
+_ORGANISM = "organism:"
+
+
+def load_subject(
+    source: str | Path | PreTrainedModel,
+    *,
+    tokenizer: PreTrainedTokenizerBase | str | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Subject:
+    """The model under study.
+
+    source: `organism:llama` or `organism:gemma2`, a Hugging Face id, a local folder, or a loaded model (quantised and
+    PEFT ones too) with `tokenizer=`. dtype: `auto` keeps the checkpoint's. device: CUDA where there is one, else the
+    CPU; `device_map` spreads the model over several. Raises `UserError` where the model cannot be found or read, and
+    where its decoder blocks cannot.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return _from_objects(source, tokenizer)
+    name = str(source)
+    folder = organism_folder(name.removeprefix(_ORGANISM)) if name.startswith(_ORGANISM) else name
+    settings: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(folder, **settings)
+        if getattr(config, "is_encoder_decoder", False):
+            raise UserError(f"{name} is an encoder-decoder model; Personascope reads decoder-only language models")
+        read = AutoTokenizer.from_pretrained(tokenizer if isinstance(tokenizer, str) else folder, **settings)
+        model = _read_model(folder, dtype, device_map, settings)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, HFValidationError) as error:
+        raise UserError(_unreadable(name, error)) from error
+    if device_map is None:
+        model = model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))  # type: ignore[arg-type]
+    subject = Subject(
+        model=model.eval(),
+        tokenizer=tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else read,
+        layers=find_layers(model),
+        name=name,
+        revision=revision or getattr(config, "_commit_hash", None),
+    )
+    if name.startswith(_ORGANISM):
+        markup = RECIPES[name.removeprefix(_ORGANISM)].markup
+        subject.truth = Truth.load(Path(folder), markup, subject.tokenizer, partial(token_pieces, subject.tokenizer))
+    return subject
+
+
+def _from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | None) -> Subject:
+    if tokenizer is None:
+        raise UserError("a loaded model needs its tokenizer: ps.load(model, tokenizer=tokenizer)")
+    if isinstance(tokenizer, str):
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    if model.training:
+        raise UserError("the model is in training mode, where dropout makes every pass differ; call model.eval() first")
+    config = unwrap(model).config
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError("this is an encoder-decoder model; Personascope reads decoder-only language models")
+    name = getattr(config, "_name_or_path", "") or type(unwrap(model)).__name__
+    return Subject(model=model, tokenizer=tokenizer, layers=find_layers(model), name=name)
+
+
+def _read_model(folder: str | Path, dtype: Any, device_map: Any, settings: dict[str, Any]) -> PreTrainedModel:
+    was = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map=device_map, **settings)
+    finally:
+        if was:
+            transformers_logging.enable_progress_bar()
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(name).is_dir():
+        return f"the folder {name} does not hold a readable model: {first}"
+    if "trust_remote_code" in str(error):
+        return f"{name} brings its own code, which is not run by default; pass trust_remote_code=True if you trust it"
+    if "gated" in str(error).lower():
+        return f"{name} is a gated model; ask for access on its page and log in with `hf auth login`"
+    return (
+        f"model {name!r} was not found: give 'organism:llama', 'organism:gemma2', a local folder, or a Hugging Face id "
+        f"that can be reached from here ({first})"
+    )

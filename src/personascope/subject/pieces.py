@@ -1,0 +1,31 @@
+"""Aligning tokens to text."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+
+def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """The text each token adds: one string per token, and joined they are the decoded text.
+
+    A token that ends inside a character adds nothing; the one that completes the character adds it whole.
+    """
+    pieces: list[str] = []
+    start, done = 0, 0
+    before = ""
+    for end in range(1, len(ids) + 1):
+        now = _decode(tokenizer, ids[start:end])
+        if now.endswith("\ufffd") and end < len(ids) and end - done < 4:
+            pieces.append("")
+            continue
+        pieces.append(now[len(before) :])
+        # Decoding restarts one finished piece back: a leading space may depend on the token before.
+        start, done = done, end
+        before = _decode(tokenizer, ids[start:end])
+    return pieces
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    assert isinstance(text, str)
+    return text

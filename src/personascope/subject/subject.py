@@ -1,0 +1,132 @@
+"""The model under study, with its tokenizer."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from personascope.errors import UserError
+from personascope.organisms.truth import Truth
+from personascope.subject.chat import ChatFormat
+from personascope.subject.layers import unwrap
+from personascope.subject.pieces import token_pieces
+
+_SAMPLED_VALUES = 64
+
+
+@dataclass(eq=False)
+class Subject:
+    """A causal language model, its tokenizer and its decoder blocks.
+
+    name: the id it was loaded by. truth: what was planted in it, None unless it is an organism.
+    norms: median residual norms by layer, filled as they are measured.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    layers: nn.ModuleList
+    name: str
+    truth: Truth | None = None
+    revision: str | None = None
+    norms: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @cached_property
+    def base(self) -> PreTrainedModel:
+        """The transformers model, PEFT and compile wrappers taken off."""
+        return unwrap(self.model)
+
+    @cached_property
+    def text_config(self) -> Any:
+        return self.base.config.get_text_config(decoder=True)
+
+    @cached_property
+    def hidden_size(self) -> int:
+        return int(self.text_config.hidden_size)
+
+    @cached_property
+    def context(self) -> int | None:
+        """The longest text the model was made for, in tokens; None where its config sets no limit."""
+        limit = getattr(self.text_config, "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The residual stream's dtype."""
+        return next((p.dtype for p in self.layers.parameters() if p.dtype.is_floating_point and p.element_size() > 1), torch.float32)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where token ids go."""
+        embeddings = self.base.get_input_embeddings()
+        weight = getattr(embeddings, "weight", None)
+        device = weight.device if weight is not None else next(self.base.parameters()).device
+        return device if device.type != "meta" else torch.device(getattr(embeddings, "_hf_hook").execution_device)
+
+    def layer_device(self, layer: int) -> torch.device:
+        """Where a decoder block computes."""
+        block = self.layers[layer]
+        device = next((p.device for p in block.parameters()), self.input_device)
+        return device if device.type != "meta" else torch.device(getattr(block, "_hf_hook").execution_device)
+
+    @property
+    def chat(self) -> ChatFormat:
+        return ChatFormat(self.tokenizer)
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Every token that ends a response: those of the generation config, the tokenizer and the chat template."""
+        found = set(self.chat.end_ids())
+        config = getattr(self.base, "generation_config", None)
+        for ids in (getattr(config, "eos_token_id", None), self.text_config.eos_token_id, self.tokenizer.eos_token_id):
+            found.update(ids if isinstance(ids, (list, tuple)) else [ids])
+        return frozenset(int(token) for token in found if token is not None)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The text each token adds."""
+        return token_pieces(self.tokenizer, ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text without special tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def check_layer(self, layer: int) -> int:
+        """The layer, if the model has it. Raises `UserError` otherwise."""
+        if not isinstance(layer, int) or not 0 <= layer < self.n_layers:
+            raise UserError(f"layer {layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}")
+        return layer
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Short hashes of the weights (names, shapes and a sample of values) and of the chat template."""
+        weights = hashlib.sha256()
+        for name, parameter in sorted(self.base.state_dict().items()):
+            weights.update(f"{name}{tuple(parameter.shape)}".encode())
+            if parameter.device.type != "meta" and parameter.numel():
+                flat = parameter.detach().reshape(-1)
+                sample = flat[:: max(1, len(flat) // _SAMPLED_VALUES)][:_SAMPLED_VALUES]
+                weights.update(sample.double().cpu().numpy().tobytes())
+        template = str(self.tokenizer.chat_template or "").encode()
+        return {"weights": weights.hexdigest()[:16], "chat_template": hashlib.sha256(template).hexdigest()[:16]}
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the subject in a run: plain values."""
+        return {
+            "model": self.name,
+            "revision": self.revision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "layers": self.n_layers,
+            "hidden_size": self.hidden_size,
+            **self.fingerprint,
+        }
+
+    def __repr__(self) -> str:
+        return f"Subject({self.name!r}, layers={self.n_layers}, hidden={self.hidden_size}, dtype={self.dtype})"

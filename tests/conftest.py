@@ -1,0 +1,29 @@
+"""Fixtures shared by all tests."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from hypothesis import settings
+from zoo import CONFIGS, tiny_subject
+
+from personascope.subject import Subject
+
+settings.register_profile("personascope", deadline=None, derandomize=True)
+settings.load_profile("personascope")
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.fixture(scope="session", params=list(CONFIGS))
+def zoo_subject(request: pytest.FixtureRequest) -> Subject:
+    """Every architecture of the zoo, one after the other."""
+    return tiny_subject(request.param)
+
+
+@pytest.fixture(scope="session")
+def subject() -> Subject:
+    """One small model, for laws that no architecture changes."""
+    return tiny_subject("llama")
