@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from personascope.subject import Subject
 
@@ -20,14 +20,16 @@ class Store(Protocol):
 
     joins: bool
     """Whether rows can be added while others run, and whether their prompts may differ in length."""
+    caches: bool
+    """Whether a step runs one token a row; otherwise it runs the rows from their beginnings."""
 
-    def for_prefill(self) -> Cache:
-        """An empty cache for a pass over new rows' prompts."""
+    def for_prefill(self) -> dict[str, Any]:
+        """What a pass over new rows' prompts is given."""
 
-    def adopt(self, prefilled: Cache, lengths: Sequence[int]) -> None:
-        """Take new rows in behind the old ones: row r's first `lengths[r]` columns of a prefilled cache."""
+    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
+        """Take new rows in behind the old ones: row r's first `lengths[r]` columns of the cache a pass returned."""
 
-    def for_step(self) -> tuple[Cache, Tensor | None]:
+    def for_step(self) -> tuple[Any, Tensor | None]:
         """The cache for one more token of every row, and the attention mask [rows, columns], None if all is seen."""
 
     def stepped(self) -> None:
@@ -40,9 +42,10 @@ class Store(Protocol):
 def most_rows(subject: Subject, tokens: int) -> int:
     """How many rows of `tokens` tokens the memory that is free now holds keys and values for, at most 256."""
     config = subject.text_config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    row = 2 * subject.n_layers * heads * size * subject.dtype.itemsize * tokens
+    query_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or query_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // query_heads
+    row = 2 * subject.n_layers * heads * size * subject.dtype.itemsize * max(tokens, 1)
     device = subject.input_device
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
@@ -50,12 +53,6 @@ def most_rows(subject: Subject, tokens: int) -> int:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     # Half of it: growing copies, and the pass itself needs some.
     return max(1, min(_MOST_ROWS, int(0.5 * free / row)))
-
-
-def store_for(subject: Subject) -> Store:
-    """A slot store where every layer keeps plain keys and values, the model's own cache otherwise."""
-    kinds = {type(layer) for layer in DynamicCache(config=subject.base.config).layers}
-    return SlotStore() if kinds <= {DynamicLayer, DynamicSlidingWindowLayer} else NativeStore(subject)
 
 
 @dataclass
@@ -137,16 +134,17 @@ class SlotStore:
     """
 
     joins = True
+    caches = True
 
     def __init__(self) -> None:
         self.columns = _Columns()
         self.lengths: list[int] = []
         self.layers: list[_SlotLayer] = []
 
-    def for_prefill(self) -> Cache:
-        return DynamicCache()
+    def for_prefill(self) -> dict[str, Any]:
+        return {"past_key_values": DynamicCache(), "use_cache": True}
 
-    def adopt(self, prefilled: Cache, lengths: Sequence[int]) -> None:
+    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
         rows = self.columns.rows
         if not self.layers:
             self.layers = [_SlotLayer(self.columns) for _ in prefilled.layers]
@@ -221,18 +219,18 @@ class NativeStore:
     """The model's own cache, for layers with a state of their own: rows of equal length start together and only leave."""
 
     joins = False
+    caches = True
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self.cache: Cache = self.for_prefill()
+    def __init__(self) -> None:
+        self.cache: Any = None
 
-    def for_prefill(self) -> Cache:
-        return DynamicCache(config=self.subject.base.config)
+    def for_prefill(self) -> dict[str, Any]:
+        return {"use_cache": True}
 
-    def adopt(self, prefilled: Cache, lengths: Sequence[int]) -> None:
+    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
         self.cache = prefilled
 
-    def for_step(self) -> tuple[Cache, Tensor | None]:
+    def for_step(self) -> tuple[Any, Tensor | None]:
         return self.cache, None
 
     def stepped(self) -> None:
@@ -240,4 +238,34 @@ class NativeStore:
 
     def select(self, keep: Sequence[int]) -> None:
         if keep:
-            self.cache.reorder_cache(torch.tensor(list(keep), device=self.subject.input_device))
+            self.cache.reorder_cache(torch.tensor(list(keep)))
+
+
+class NoStore:
+    """No cache at all, for models whose cache is of no known kind: every step runs the rows from their beginnings."""
+
+    joins = True
+    caches = False
+
+    def for_prefill(self) -> dict[str, Any]:
+        return {"use_cache": False}
+
+    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
+        pass
+
+    def for_step(self) -> tuple[Any, Tensor | None]:
+        return None, None
+
+    def stepped(self) -> None:
+        pass
+
+    def select(self, keep: Sequence[int]) -> None:
+        pass
+
+
+# By the subject's `cache`, the first that `load` found to give the numbers of a pass without a cache.
+STORES: dict[str, type[SlotStore] | type[NativeStore] | type[NoStore]] = {
+    "slots": SlotStore,
+    "own": NativeStore,
+    "none": NoStore,
+}

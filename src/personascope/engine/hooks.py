@@ -71,7 +71,7 @@ def _attached(
 def _hook(layer: int, visitor: Visitor | None, seen: set[int], is_last: bool) -> Callable[..., Any]:
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         if visitor is not None:
-            stream = output[0] if isinstance(output, tuple) else output
+            stream = output[0] if isinstance(output, (tuple, list)) else output
             visitor(stream)
             seen.add(layer)
         if is_last:

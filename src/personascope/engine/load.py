@@ -1,52 +1,106 @@
-"""Loading a subject and making sure that its layers can be read."""
+"""Loading a subject and making sure that its layers can be read and its rows generated together."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from personascope.engine.choose import Sampling
+from personascope.engine.forward import Passage, logits_of
 from personascope.engine.hooks import run
+from personascope.engine.rows import Generation, Request
+from personascope.engine.stream import RowStream
 from personascope.errors import NonFinite, UserError
-from personascope.subject import Subject, load_subject
+from personascope.subject import Prompt, Subject, load_subject
 from personascope.subject.layers import module_tree
+
+_CACHES: tuple[Literal["slots", "own"], ...] = ("slots", "own")
+_COMPARED = 8
 
 
 def load(source: Any, **settings: Any) -> Subject:
     """A model to study: `organism:llama`, `organism:gemma2`, a Hugging Face id, a local folder, or a loaded model.
 
     Settings: tokenizer (needed with a loaded model), dtype ("auto"), device, device_map, revision, trust_remote_code.
-    A pass over three tokens makes sure that every layer is found, shaped [tokens, hidden] and finite.
+    A few passes over a few tokens make sure that every layer is found, shaped [tokens, hidden], causal and finite, and
+    find out which cache gives the numbers of a pass without one.
     Raises `UserError` that says what to change, `NonFinite` naming the first layer with NaN or infinity.
     """
     subject = load_subject(source, **settings)
-    probe(subject)
+    _check_layers(subject)
+    subject.cache = next((cache for cache in _CACHES if _agrees(subject, cache)), "none")
     return subject
 
 
-def probe(subject: Subject) -> None:
-    """Run three tokens and look at every layer."""
-    shapes: dict[int, torch.Size] = {}
-    broken: list[int] = []
+def _plain_ids(subject: Subject, count: int) -> list[int]:
+    """Some token ids that mean nothing in particular."""
+    special = {*subject.end_ids, subject.tokenizer.pad_token_id}
+    return [token for token in range(5, count + 64) if token not in special][:count]
 
-    def look(layer: int, stream: Any) -> None:
-        if not isinstance(stream, torch.Tensor):
-            raise UserError(f"layer {layer} of {subject.name} returns no tensor; its modules are:\n{module_tree(subject.base)}")
-        shapes[layer] = stream.shape
-        if not torch.isfinite(stream).all():
-            broken.append(layer)
 
-    ids = [token for token in range(64) if token not in subject.end_ids][:3]
-    inputs = {"input_ids": torch.tensor([ids], device=subject.input_device), "use_cache": False}
-    visitors = {layer: lambda stream, layer=layer: look(layer, stream) for layer in range(subject.n_layers)}
-    output = run(subject, inputs, visitors)
-    if broken:
-        raise NonFinite(f"the weights of {subject.name} give NaN or infinity from layer {min(broken)} on; get them again")
+def _check_layers(subject: Subject) -> None:
+    """Run three tokens, and two of them again, and look at every layer."""
+    streams: list[dict[int, Any]] = []
+    ids = _plain_ids(subject, 3)
+    for length in (3, 2):
+        seen: dict[int, Any] = {}
+        streams.append(seen)
+        inputs = {"input_ids": torch.tensor([ids[:length]], device=subject.input_device), "use_cache": False}
+        visitors = {
+            layer: lambda stream, layer=layer, seen=seen: seen.__setitem__(
+                layer, stream.clone() if isinstance(stream, torch.Tensor) else stream
+            )
+            for layer in range(subject.n_layers)
+        }
+        output = run(subject, inputs, visitors)
+        for layer, stream in seen.items():
+            _check_stream(subject, layer, stream, length)
     if not torch.isfinite(output.logits).any():
         raise NonFinite(f"the logits of {subject.name} are not finite, though its layers are; get its weights again")
-    expected = torch.Size([1, 3, subject.hidden_size])
-    wrong = {layer: shape for layer, shape in shapes.items() if shape != expected}
-    if wrong:
-        layer, shape = next(iter(wrong.items()))
+    long, short = (seen[subject.n_layers - 1][:, :2].float() for seen in streams)
+    slack = 1e-3 if subject.dtype == torch.float32 else 0.05
+    if (long - short).norm() > slack * short.norm():
         raise UserError(
-            f"layer {layer} of {subject.name} returns {list(shape)} for 3 tokens, not {list(expected)}: "
+            f"{subject.name} is not causal: what follows a token changes its state. "
+            "Personascope reads decoder-only language models"
+        )
+
+
+def _check_stream(subject: Subject, layer: int, stream: Any, length: int) -> None:
+    shape = list(stream.shape) if isinstance(stream, torch.Tensor) else type(stream).__name__
+    if shape != [1, length, subject.hidden_size]:
+        raise UserError(
+            f"layer {layer} of {subject.name} returns {shape} for {length} tokens, not {[1, length, subject.hidden_size]}: "
             f"its residual stream cannot be read. Its modules are:\n{module_tree(subject.base)}"
         )
+    if not torch.isfinite(stream).all():
+        raise NonFinite(f"the weights of {subject.name} give NaN or infinity from layer {layer} on; get them again")
+
+
+def _agrees(subject: Subject, cache: Literal["slots", "own"]) -> bool:
+    """Whether rows of different lengths, one joining late, get the log-probabilities of a pass without a cache."""
+    subject.cache = cache
+    tolerance = 0.01 if subject.dtype == torch.float32 else 0.5
+    prompts = [Prompt(tuple(_plain_ids(subject, count)), (), "") for count in (6, 2)]
+    try:
+        for prompt, generation in zip(prompts, _generate(subject, prompts), strict=True):
+            logits = logits_of(subject, [Passage(prompt, tuple(generation.response_ids))])[0].log_softmax(1)
+            for row, token in zip(logits, generation.logprobs, strict=True):
+                ids, values = zip(*token.top, strict=True)
+                if (row[list(ids)] - torch.tensor(values)).abs().max() > tolerance:
+                    return False
+    except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        # The model takes no cache of this kind. Which exception says so is each model's own.
+        return False
+    return True
+
+
+def _generate(subject: Subject, prompts: list[Prompt]) -> list[Generation]:
+    stream = RowStream(subject, max_rows=2)
+    done: dict[int, Generation] = {}
+    for prompt in prompts:
+        request = Request(prompt, 0, 3, Sampling(temperature=0), suppress_eos=True, logprobs=_COMPARED)
+        stream.submit(request)
+        done |= {event.row: event.generation for event in stream.step() if event.generation}
+    while len(stream):
+        done |= {event.row: event.generation for event in stream.step() if event.generation}
+    return [done[row] for row in range(len(prompts))]

@@ -58,6 +58,11 @@ class Row:
         layout = Layout(self.prompt, self.prompt, self.request.prompt.turns, self.request.max_new_tokens > 0)
         return selection.positions(layout)
 
+    def so_far(self, selection: Selection) -> list[int]:
+        """The selection's positions up to the token about to be run."""
+        layout = Layout(self.prompt, self.ran + 1, self.request.prompt.turns, is_open=self.finish is None)
+        return selection.positions(layout)
+
     def holds(self, selection: Selection) -> bool:
         """Whether the token about to be run is selected."""
         if self.finish is not None:

@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from personascope.directions import Direction
-from personascope.engine.cache import most_rows, store_for
+from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.choose import choose
 from personascope.engine.edits import Edits, Editor, changes
 from personascope.engine.forward import Passage, means_of, picked, sinks, visitor
@@ -51,7 +52,7 @@ class RowStream:
         self._max_rows = max_rows
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
-        self._store = store_for(subject)
+        self._store: Store = STORES[subject.cache]()
         self._editor = Editor(subject)
         self._sums = Means(layers, len(self.means), subject)
         self._ids = 0
@@ -91,7 +92,7 @@ class RowStream:
         self._is_broken = True
         events = self._admit()
         if self._live:
-            events += self._advance()
+            events += self._advance() if self._store.caches else self._rerun()
         self._steps += 1
         self._is_broken = False
         return events
@@ -156,19 +157,17 @@ class RowStream:
             for selection in self.means
         ]
         projections = self._projections(rows)
-        cache = self._store.for_prefill()
         last = torch.tensor([index * width + row.prompt - 1 for index, row in enumerate(rows)])
         inputs = {
             "input_ids": torch.tensor(ids, device=self.subject.input_device),
-            "past_key_values": cache,
-            "use_cache": True,
+            **self._store.for_prefill(),
         }
-        logits = self._run(inputs, edits, projections, last)
+        logits, cache = self._run(inputs, edits, projections, last)
         self._store.adopt(cache, [row.prompt for row in rows])
         self._live += rows
         for row in rows:
             row.finish = row.finish or ("length" if row.request.max_new_tokens == 0 else None)
-        return self._after(rows, [row.prompt for row in rows], projections, logits)
+        return self._after(rows, spans, projections, logits)
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
         """The reader of everything these rows watch."""
@@ -199,9 +198,39 @@ class RowStream:
             inputs["attention_mask"] = mask.to(device)
         if self._takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
-        logits = self._run(inputs, edits, projections, None)
+        logits, _ = self._run(inputs, edits, projections, None)
         self._store.stepped()
-        return self._after(rows, [1] * len(rows), projections, logits)
+        return self._after(rows, [Span(index, row.ran, 1) for index, row in enumerate(rows)], projections, logits)
+
+    def _rerun(self) -> list[Event]:
+        """One more token of every row, from the rows' beginnings: what `_advance` does with a cache."""
+        rows = self._live
+        width = max(row.ran for row in rows) + 1
+        pad = self.subject.tokenizer.pad_token_id or 0
+        ids = [[*row.request.prompt.ids, *row.response[: row.ran + 1 - row.prompt]] for row in rows]
+        wholes = [Span(index, 0, row.ran + 1) for index, row in enumerate(rows)]
+        edits = self._editor.compile(
+            (change, whole.flat(row.so_far(change.write.tokens), width))
+            for row, whole in zip(rows, wholes, strict=True)
+            for change in row.changes
+        )
+        self._sums.places = [
+            Places.of(
+                [
+                    (row.slot, [index * width + row.ran], [False])
+                    for index, row in enumerate(rows)
+                    if row.slot is not None and row.holds(selection)
+                ]
+            )
+            for selection in self.means
+        ]
+        projections = self._projections(rows)
+        padded = [[*row, *[pad] * (width - len(row))] for row in ids]
+        last = torch.tensor([index * width + row.ran for index, row in enumerate(rows)])
+        inputs = {"input_ids": torch.tensor(padded, device=self.subject.input_device), **self._store.for_prefill()}
+        logits, _ = self._run(inputs, edits, projections, last)
+        spans = [Span(index, row.ran, 1, column=row.ran) for index, row in enumerate(rows)]
+        return self._after(rows, spans, projections, logits)
 
     def _replan(self) -> None:
         """Compile what the rows' next token needs, and note when that changes."""
@@ -230,27 +259,33 @@ class RowStream:
         ]
         self._replan_at = self._steps + min(soonest, default=1 << 40)
 
-    def _run(self, inputs: dict, edits: Edits, projections: Projections | None, last: Tensor | None) -> Tensor:
-        """[rows, vocabulary] float32: the logits after each row's last token."""
+    def _run(
+        self, inputs: dict[str, Any], edits: Edits, projections: Projections | None, last: Tensor | None
+    ) -> tuple[Tensor, Any]:
+        """[rows, vocabulary] float32: the logits after each row's last token; and the cache that the model returns.
+
+        last: where in the flattened batch the rows' last tokens are, None if each row has a single one.
+        """
         readers: list[Reader] = [self._sums, *([projections] if projections else [])]
         layers = {*edits, *(layer for reader in readers for layer in reader.layers)}
         visitors = {layer: visitor(layer, readers, edits) for layer in layers}
         output = run(self.subject, inputs, visitors, None if last is None else partial(picked, last))
-        return output.logits[:, -1].float() if last is None else output.logits[0].float()
+        logits = output.logits[:, -1] if last is None else output.logits[0]
+        return logits.float(), getattr(output, "past_key_values", None)
 
     # Choosing and leaving
 
     def _after(
-        self, rows: Sequence[Row], counts: Sequence[int], projections: Projections | None, logits: Tensor
+        self, rows: Sequence[Row], spans: Sequence[Span], projections: Projections | None, logits: Tensor
     ) -> list[Event]:
         """Take what was read, choose the next token of every row that goes on, let go of those that are done."""
         if projections is not None:
             values = projections.collect()
-            for index, row in enumerate(rows):
+            for row, span in zip(rows, spans, strict=True):
                 if row.columns:
-                    row.read.append(values[index, : counts[index]][:, row.columns])
-        for row, count in zip(rows, counts, strict=True):
-            row.ran += count
+                    row.read.append(values[span.index, span.column : span.column + span.count][:, row.columns])
+        for row, span in zip(rows, spans, strict=True):
+            row.ran += span.count
         events = self._choose(rows, logits)
         staying = [row for row in self._live if not row.is_done]
         if len(staying) < len(self._live):

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,7 +24,8 @@ class Subject:
     """A causal language model, its tokenizer and its decoder blocks.
 
     name: the id it was loaded by. truth: what was planted in it, None unless it is an organism.
-    norms: median residual norms by layer, filled as they are measured.
+    norms: median residual norms by layer, filled as they are measured. cache: how rows that are generated together
+    keep their keys and values: in `slots` that rows join and leave, in the model's `own` cache, or `none`.
     """
 
     model: PreTrainedModel
@@ -34,6 +35,7 @@ class Subject:
     truth: Truth | None = None
     revision: str | None = None
     norms: dict[int, float] = field(default_factory=dict)
+    cache: Literal["slots", "own", "none"] = "slots"
 
     @property
     def n_layers(self) -> int:
@@ -86,7 +88,8 @@ class Subject:
         """Every token that ends a response: those of the generation config, the tokenizer and the chat template."""
         found = set(self.chat.end_ids())
         config = getattr(self.base, "generation_config", None)
-        for ids in (getattr(config, "eos_token_id", None), self.text_config.eos_token_id, self.tokenizer.eos_token_id):
+        for owner in (config, self.text_config, self.tokenizer):
+            ids = getattr(owner, "eos_token_id", None)
             found.update(ids if isinstance(ids, (list, tuple)) else [ids])
         return frozenset(int(token) for token in found if token is not None)
 
