@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 from zoo import CONFIGS, tiny_subject
 
+import personascope as ps
 from personascope.subject import Subject
 
 settings.register_profile("personascope", deadline=None, derandomize=True)
@@ -27,3 +28,15 @@ def zoo_subject(request: pytest.FixtureRequest) -> Subject:
 def subject() -> Subject:
     """One small model, for laws that no architecture changes."""
     return tiny_subject("llama")
+
+
+@pytest.fixture(scope="session")
+def llama() -> Subject:
+    """The shipped organism of the Llama architecture."""
+    return ps.load("organism:llama")
+
+
+@pytest.fixture(scope="session")
+def gemma2() -> Subject:
+    """The shipped organism of the Gemma-2 architecture."""
+    return ps.load("organism:gemma2")

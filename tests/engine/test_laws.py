@@ -4,13 +4,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from zoo import VOCABULARY
 
 import personascope as ps
 from personascope.engine.forward import Passage, activations_of, logits_of, projections_of
 from personascope.subject import Subject
-from zoo import VOCABULARY
 
-PROMPTS = ["Who are you?", "a", "Tell me, in some more words than the window holds, about the sea.", "Why is it so?", "no"]
+PROMPTS = [
+    "Who are you?",
+    "a",
+    "Tell me, in some more words than the window holds, about the sea.",
+    "Why is it so?",
+    "no",
+]
 SEEDS = list(range(100, 100 + len(PROMPTS)))
 
 
@@ -64,7 +70,10 @@ def test_law_2_a_row_alone_equals_the_row_in_any_batch(zoo_subject: Subject) -> 
                 assert close(distributions(out), distributions(alone[index]))
 
 
-@pytest.mark.parametrize("tokens", ["all", "prompt", "response", "response[2:5]", "sampling", "sampling[:3]", "turn[0][-4:] + sampling[1::2]"])
+@pytest.mark.parametrize(
+    "tokens",
+    ["all", "prompt", "response", "response[2:5]", "sampling", "sampling[:3]", "turn[0][-4:] + sampling[1::2]"],
+)
 def test_law_3_a_cache_changes_nothing_whatever_is_written(zoo_subject: Subject, tokens: str) -> None:
     writes = [
         ps.add(direction(zoo_subject, 1), 0.7, tokens=tokens),
@@ -72,7 +81,13 @@ def test_law_3_a_cache_changes_nothing_whatever_is_written(zoo_subject: Subject,
         ps.ablate(direction(zoo_subject, 2, "z"), tokens=tokens),
     ]
     prompts = PROMPTS[:3]
-    for prompt, out in zip(prompts, ps.generate(zoo_subject, prompts, steer=writes, max_new_tokens=7, seed=SEEDS[:3], logprobs=VOCABULARY, suppress_eos=True), strict=True):
+    for prompt, out in zip(
+        prompts,
+        ps.generate(
+            zoo_subject, prompts, steer=writes, max_new_tokens=7, seed=SEEDS[:3], logprobs=VOCABULARY, suppress_eos=True
+        ),
+        strict=True,
+    ):
         start = zoo_subject.chat.prompt(prompt)
         for count, cached in enumerate(distributions(out)):
             passage = Passage(start, tuple(out.response_ids[:count]), tuple(writes), is_open=True)
@@ -158,8 +173,17 @@ def test_law_6_a_row_that_goes_non_finite_fails_alone(zoo_subject: Subject) -> N
     huge = direction(zoo_subject, 1, norm=1.0) * 3e38
     steer = [[], [ps.add(huge, 10.0, tokens="sampling[3:]")], []]
     watch = [direction(zoo_subject, 2)]
-    outs = ps.generate(zoo_subject, PROMPTS[:3], steer=steer, watch=watch, max_new_tokens=8, seed=SEEDS[:3], suppress_eos=True)
-    alone = ps.generate(zoo_subject, [PROMPTS[0], PROMPTS[2]], watch=watch, max_new_tokens=8, seed=[SEEDS[0], SEEDS[2]], suppress_eos=True)
+    outs = ps.generate(
+        zoo_subject, PROMPTS[:3], steer=steer, watch=watch, max_new_tokens=8, seed=SEEDS[:3], suppress_eos=True
+    )
+    alone = ps.generate(
+        zoo_subject,
+        [PROMPTS[0], PROMPTS[2]],
+        watch=watch,
+        max_new_tokens=8,
+        seed=[SEEDS[0], SEEDS[2]],
+        suppress_eos=True,
+    )
     assert [outs[0].token_ids, outs[2].token_ids] == [out.token_ids for out in alone]
     assert outs[1].finish == "non-finite"
     assert "layer" in (outs[1].error or "")
@@ -173,7 +197,9 @@ def test_law_7_temperature_0_equals_hugging_face_greedy(zoo_subject: Subject) ->
         ids = torch.tensor([zoo_subject.chat.prompt(prompt).ids])
         ends = sorted(zoo_subject.end_ids)
         with torch.inference_mode():
-            greedy = zoo_subject.model.generate(ids, max_new_tokens=12, do_sample=False, eos_token_id=ends, pad_token_id=0)
+            greedy = zoo_subject.model.generate(
+                ids, max_new_tokens=12, do_sample=False, eos_token_id=ends, pad_token_id=0
+            )
         assert out.response_ids == greedy[0, ids.shape[1] :].tolist()
 
 
@@ -186,11 +212,19 @@ def test_law_8_steering_a_layer_leaves_the_layers_up_to_it_alone(zoo_subject: Su
     for out, natural in zip(outs, projections_of(zoo_subject, clean, watch), strict=True):
         later = slice(out.prompt_length + 5, None)
         for other in range(zoo_subject.n_layers):
-            carried, fresh = (torch.tensor(values[f"w@{other}"])[later] for values in (out.projections, natural.projections))
+            carried, fresh = (
+                torch.tensor(values[f"w@{other}"])[later] for values in (out.projections, natural.projections)
+            )
             assert close(carried, fresh) == (other <= layer)
 
 
-@given(st.lists(st.tuples(st.text("ab ?", min_size=1, max_size=40), st.integers(0, 9), st.integers(1, 12)), min_size=2, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.text("ab ?", min_size=1, max_size=40), st.integers(0, 9), st.integers(1, 12)),
+        min_size=2,
+        max_size=6,
+    )
+)
 def test_rows_that_come_and_go_are_the_rows_they_are_alone(subject: Subject, rows: list[tuple[str, int, int]]) -> None:
     from personascope.engine.rows import Request
 
@@ -207,7 +241,14 @@ def test_rows_that_come_and_go_are_the_rows_they_are_alone(subject: Subject, row
             if event.generation is not None:
                 got[event.row] = event.generation
     for number, request in place.items():
-        alone = ps.generate(subject, [request_text(request)], max_new_tokens=request.max_new_tokens, seed=[request.seed], suppress_eos=True, chat=True)
+        alone = ps.generate(
+            subject,
+            [request_text(request)],
+            max_new_tokens=request.max_new_tokens,
+            seed=[request.seed],
+            suppress_eos=True,
+            chat=True,
+        )
         assert got[number].response_ids == alone[0].response_ids
 
 

@@ -1,4 +1,4 @@
-"""The neutral text that residual norms are measured on."""
+"""Neutral text to measure on: paragraphs for residual norms, questions for calibration."""
 
 from functools import cache
 from importlib import resources
@@ -6,6 +6,16 @@ from importlib import resources
 
 @cache
 def neutral_texts() -> tuple[str, ...]:
-    """Sixteen short paragraphs without a persona, one per line of `neutral.txt`."""
-    text = (resources.files(__package__) / "neutral.txt").read_text(encoding="utf-8")
+    """Sixteen short paragraphs without a persona."""
+    return _lines("neutral_texts.txt")
+
+
+@cache
+def neutral_questions() -> tuple[str, ...]:
+    """Forty questions that call for no persona."""
+    return _lines("neutral_questions.txt")
+
+
+def _lines(name: str) -> tuple[str, ...]:
+    text = (resources.files(__package__) / name).read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)

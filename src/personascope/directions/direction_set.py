@@ -139,11 +139,16 @@ class DirectionSet:
         return f"DirectionSet({self.name!r}, layers={list(self.layers)}, hidden={self.vectors.shape[1]})"
 
     def _repr_html_(self) -> str:
-        columns = sorted({name for figures in self.quality.values() for name, value in figures.items() if _is_number(value)})
+        columns = sorted(
+            {name for figures in self.quality.values() for name, value in figures.items() if _is_number(value)}
+        )
         head = "".join(f"<th>{html.escape(name)}</th>" for name in ("layer", "norm", *columns))
         rows = "".join(
             "<tr>"
-            + "".join(f"<td>{cell}</td>" for cell in (direction.layer, f"{direction.norm:.3g}", *self._cells(direction.layer, columns)))
+            + "".join(
+                f"<td>{cell}</td>"
+                for cell in (direction.layer, f"{direction.norm:.3g}", *self._cells(direction.layer, columns))
+            )
             + "</tr>"
             for direction in self
         )

@@ -69,6 +69,9 @@ class _SlotLayer(CacheLayerMixin):
 
     is_sliding = False
 
+    keys: Tensor | None
+    values: Tensor | None
+
     def __init__(self, columns: _Columns) -> None:
         super().__init__()
         self.columns = columns
@@ -228,6 +231,8 @@ class NativeStore:
         return {"use_cache": True}
 
     def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
+        if prefilled is None:
+            raise ValueError("the model returns no cache")
         self.cache = prefilled
 
     def for_step(self) -> tuple[Any, Tensor | None]:

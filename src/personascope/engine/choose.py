@@ -39,7 +39,9 @@ def choose(logits: Tensor, sampling: Sequence[Sampling], seeds: Sequence[int], i
     if noisy:
         everywhere = len(noisy) == len(sampling)
         heat = torch.tensor([sampling[row].temperature for row in noisy], device=logits.device)[:, None]
-        noise = gumbel([seeds[r] for r in noisy], [indices[r] for r in noisy], logits.shape[1], logits.device).mul_(heat)
+        noise = gumbel([seeds[r] for r in noisy], [indices[r] for r in noisy], logits.shape[1], logits.device).mul_(
+            heat
+        )
         if everywhere:
             logits += noise
         else:

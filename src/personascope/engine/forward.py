@@ -70,7 +70,9 @@ def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int) ->
             raise UserError(
                 f"a text of {len(passage)} tokens is longer than {subject.name}'s context of {subject.context}; shorten it"
             )
-        check_width((d for w in passage.writes for d in w.directions), subject.hidden_size, subject.n_layers, subject.name)
+        check_width(
+            (d for w in passage.writes for d in w.directions), subject.hidden_size, subject.n_layers, subject.name
+        )
     for indices in batches([len(passage) for passage in passages], batch_tokens):
         yield _Group(indices, [passages[index] for index in indices])
 
@@ -151,7 +153,9 @@ def means_of(
         for selection, rows in zip(selections, chosen, strict=True):
             empty = [index for index, flat in zip(group.indices, rows, strict=True) if not flat]
             if empty:
-                raise UserError(f"tokens={str(selection)!r} selects nothing in text {empty[0]}; choose another selection")
+                raise UserError(
+                    f"tokens={str(selection)!r} selects nothing in text {empty[0]}; choose another selection"
+                )
         reader.places = [
             Places.of(
                 [
@@ -237,5 +241,7 @@ def finite(values: Tensor, axis: int, layers: Sequence[int], prompt: Prompt, sub
     if not torch.isfinite(values).all():
         bad = (~torch.isfinite(values)).movedim(axis, 0).flatten(1).any(dim=1)
         layer = layers[int(bad.nonzero()[0])]
-        raise NonFinite(f"the residual stream of {subject.name} is not finite at layer {layer}, on {prompt.text[:60]!r}")
+        raise NonFinite(
+            f"the residual stream of {subject.name} is not finite at layer {layer}, on {prompt.text[:60]!r}"
+        )
     return values

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from personascope.directions import Direction, DirectionSet
+from personascope.engine.cells import Cells, request_key
 from personascope.engine.choose import Sampling
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
@@ -40,7 +41,17 @@ def generate(
     Raises `UserError` where a row cannot be run.
     """
     requests = requests_for(
-        subject, prompts, steer, watch, Sampling(temperature, top_p, top_k), max_new_tokens, stop, seed, suppress_eos, chat, logprobs
+        subject,
+        prompts,
+        steer,
+        watch,
+        Sampling(temperature, top_p, top_k),
+        max_new_tokens,
+        stop,
+        seed,
+        suppress_eos,
+        chat,
+        logprobs,
     )
     return run_requests(subject, requests, batch_size)
 
@@ -89,16 +100,36 @@ def run_requests(
     means: Sequence[str | Selection] = (),
     mean_layers: Sequence[int] | None = None,
     on_done: Callable[[int, Generation], None] = lambda *_: None,
+    cells: Cells | None = None,
 ) -> list[Generation]:
-    """Run rows to their ends, in the order given. on_done: called with each row's number as it ends."""
+    """Run rows to their ends, in the order given. on_done: called with each row's number as it ends.
+
+    cells: a run's finished rollouts; those that are in it are not run again, new ones are entered as they end.
+    """
     stream = RowStream(subject, batch_size, means, mean_layers)
-    place = {stream.submit(request): index for index, request in enumerate(requests)}
+    reads = {"means": list(map(str, stream.means)), "layers": list(stream.mean_layers)}
+    keys = [request_key(subject, request, reads) for request in requests] if cells is not None else []
     done: dict[int, Generation] = {}
-    while len(stream):
-        for event in stream.step():
-            if event.generation is not None:
-                done[place[event.row]] = event.generation
-                on_done(place[event.row], event.generation)
+    place: dict[int, int] = {}
+    for index, request in enumerate(requests):
+        known = cells.get(keys[index]) if cells is not None else None
+        if known is not None:
+            done[index] = known
+            on_done(index, known)
+        else:
+            place[stream.submit(request)] = index
+    try:
+        while len(stream):
+            for event in stream.step():
+                if event.generation is not None:
+                    index = place[event.row]
+                    done[index] = event.generation
+                    if cells is not None:
+                        cells.put(keys[index], event.generation)
+                    on_done(index, event.generation)
+    finally:
+        if cells is not None:
+            cells.flush()
     return [done[index] for index in range(len(requests))]
 
 

@@ -41,6 +41,11 @@ class Row:
         return self.prompt + len(self.response)
 
     @property
+    def given(self) -> int:
+        """How many tokens there are before anything is sampled."""
+        return self.prompt + len(self.request.forced)
+
+    @property
     def next_token(self) -> int:
         """The token that the next step runs."""
         return self.response[self.ran - self.prompt]
@@ -53,14 +58,9 @@ class Row:
         wants_last = bool(self.request.watch) or self.slot is not None
         return self.error is not None or not wants_last or self.ran >= self.total
 
-    def at_prompt(self, selection: Selection) -> list[int]:
-        """The selection's positions in the prompt."""
-        layout = Layout(self.prompt, self.prompt, self.request.prompt.turns, self.request.max_new_tokens > 0)
-        return selection.positions(layout)
-
-    def so_far(self, selection: Selection) -> list[int]:
-        """The selection's positions up to the token about to be run."""
-        layout = Layout(self.prompt, self.ran + 1, self.request.prompt.turns, is_open=self.finish is None)
+    def so_far(self, selection: Selection, count: int) -> list[int]:
+        """The selection's positions among the first `count` tokens, the next one still to be chosen or not."""
+        layout = Layout(self.prompt, count, self.request.prompt.turns, is_open=self.finish is None)
         return selection.positions(layout)
 
     def holds(self, selection: Selection) -> bool:
@@ -72,6 +72,7 @@ class Row:
     def steps_to_change(self, selection: Selection) -> int:
         """In how many steps `holds` may answer differently."""
         return selection.following(self.prompt).changes_after(self.ran) - self.ran
+
 
 def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:
     """What a row came to. A row that failed ends before the token whose state is not finite."""

@@ -17,18 +17,20 @@ from personascope.subject import Prompt, Turn
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One rollout to sample. `reads`: whether the stream's mean reads are taken of it."""
+    """One rollout to sample. `forced`: response tokens that are given; sampling goes on after them, and counts
+    `max_new_tokens` from there. `reads`: whether the stream's mean reads are taken of it."""
 
     prompt: Prompt
     seed: int
     max_new_tokens: int
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     writes: tuple[Write, ...] = ()
     watch: tuple[Direction, ...] = ()
     stop: tuple[str, ...] = ()
     suppress_eos: bool = False
     logprobs: int = 0
     reads: bool = False
+    forced: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,9 @@ def select(tokens: "str | Selection") -> Selection:
     if isinstance(tokens, Selection):
         return tokens
     if not isinstance(tokens, str) or not tokens.strip():
-        raise UserError(f"tokens={tokens!r} is no selection; use one such as 'response', 'prompt[-1]' or 'sampling[:40]'")
+        raise UserError(
+            f"tokens={tokens!r} is no selection; use one such as 'response', 'prompt[-1]' or 'sampling[:40]'"
+        )
     return Selection(tuple(_parts(tokens)), tokens.strip())
 
 
@@ -176,4 +178,3 @@ def _window(text: str) -> tuple[int | None, int | None, int]:
 
 def _is_integer(text: str) -> bool:
     return re.fullmatch(r"\s*-?\d+\s*", text) is not None
-

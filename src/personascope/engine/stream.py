@@ -12,7 +12,7 @@ from torch import Tensor
 from personascope.directions import Direction
 from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.choose import choose
-from personascope.engine.edits import Edits, Editor, changes
+from personascope.engine.edits import Editor, Edits, changes
 from personascope.engine.forward import Passage, means_of, picked, sinks, visitor
 from personascope.engine.hooks import run
 from personascope.engine.readers import Means, Places, Projections, Reader
@@ -47,8 +47,11 @@ class RowStream:
         self.means = tuple(select(one) for one in means)
         for selection in self.means:
             if not selection.is_forward:
-                raise UserError(f"a mean over {str(selection)!r} is known only once the response has ended; read it then")
+                raise UserError(
+                    f"a mean over {str(selection)!r} is known only once the response has ended; read it then"
+                )
         layers = tuple(range(subject.n_layers) if mean_layers is None else map(subject.check_layer, mean_layers))
+        self.mean_layers = layers
         self._max_rows = max_rows
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
@@ -69,7 +72,9 @@ class RowStream:
     def submit(self, request: Request) -> int:
         """Take a row in and return its number. Raises `UserError` if the model cannot run it."""
         self._check(request)
-        row = Row(self._ids, request, changes(self.subject, request.writes))
+        row = Row(self._ids, request, changes(self.subject, request.writes), response=list(request.forced))
+        if not request.max_new_tokens:
+            row.finish = "length"
         self._ids += 1
         self._waiting.append(row)
         return row.id
@@ -98,8 +103,8 @@ class RowStream:
         return events
 
     def _check(self, request: Request) -> None:
-        subject, length = self.subject, len(request.prompt)
-        if not length:
+        subject, length = self.subject, len(request.prompt) + len(request.forced)
+        if not len(request.prompt):
             raise UserError("an empty prompt has no tokens; give at least one character")
         if subject.context is not None and length + min(request.max_new_tokens, 1) > subject.context:
             raise UserError(
@@ -114,32 +119,32 @@ class RowStream:
     # Joining
 
     def _admit(self) -> list[Event]:
-        events = [Event(row.id, None, self._generation(row)) for row in self._waiting if row.finish is not None]
-        self._waiting = deque(row for row in self._waiting if row.finish is None)
+        events = [Event(row.id, None, self._generation(row)) for row in self._waiting if row.finish == "cancelled"]
+        self._waiting = deque(row for row in self._waiting if row.finish != "cancelled")
         if not self._waiting or (self._live and not self._store.joins):
             return events
         if self._max_rows is None:
-            longest = max(row.prompt + row.request.max_new_tokens for row in self._waiting)
+            longest = max(row.given + row.request.max_new_tokens for row in self._waiting)
             self._max_rows = most_rows(self.subject, longest)
         room = self._max_rows - len(self._live)
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         if not self._store.joins:
-            late = [row for row in joining if row.prompt != joining[0].prompt]
+            late = [row for row in joining if row.given != joining[0].given]
             joining = [row for row in joining if row not in late]
             self._waiting.extendleft(reversed(late))
             return events + self._prefill(joining)
-        for group in batches([row.prompt for row in joining], _PREFILL_TOKENS):
+        for group in batches([row.given for row in joining], _PREFILL_TOKENS):
             events += self._prefill([joining[index] for index in group])
         return events
 
     def _prefill(self, rows: list[Row]) -> list[Event]:
         """Run new rows' prompts, right-padded, put them beside the others, and choose their first token."""
-        width = max(row.prompt for row in rows)
+        width = max(row.given for row in rows)
         pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [[*row.request.prompt.ids, *[pad] * (width - row.prompt)] for row in rows]
-        spans = [Span(index, 0, row.prompt) for index, row in enumerate(rows)]
+        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)] for row in rows]
+        spans = [Span(index, 0, row.given) for index, row in enumerate(rows)]
         edits = self._editor.compile(
-            (change, span.flat(row.at_prompt(change.write.tokens), width))
+            (change, span.flat(row.so_far(change.write.tokens, row.given), width))
             for row, span in zip(rows, spans, strict=True)
             for change in row.changes
         )
@@ -151,22 +156,20 @@ class RowStream:
                     (row.slot, span.flat(at, width), sinks(row.request.prompt, at))
                     for row, span in zip(rows, spans, strict=True)
                     if row.slot is not None
-                    for at in [row.at_prompt(selection)]
+                    for at in [row.so_far(selection, row.given)]
                 ]
             )
             for selection in self.means
         ]
         projections = self._projections(rows)
-        last = torch.tensor([index * width + row.prompt - 1 for index, row in enumerate(rows)])
+        last = torch.tensor([index * width + row.given - 1 for index, row in enumerate(rows)])
         inputs = {
             "input_ids": torch.tensor(ids, device=self.subject.input_device),
             **self._store.for_prefill(),
         }
         logits, cache = self._run(inputs, edits, projections, last)
-        self._store.adopt(cache, [row.prompt for row in rows])
+        self._store.adopt(cache, [row.given for row in rows])
         self._live += rows
-        for row in rows:
-            row.finish = row.finish or ("length" if row.request.max_new_tokens == 0 else None)
         return self._after(rows, spans, projections, logits)
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
@@ -210,7 +213,7 @@ class RowStream:
         ids = [[*row.request.prompt.ids, *row.response[: row.ran + 1 - row.prompt]] for row in rows]
         wholes = [Span(index, 0, row.ran + 1) for index, row in enumerate(rows)]
         edits = self._editor.compile(
-            (change, whole.flat(row.so_far(change.write.tokens), width))
+            (change, whole.flat(row.so_far(change.write.tokens, row.ran + 1), width))
             for row, whole in zip(rows, wholes, strict=True)
             for change in row.changes
         )
@@ -255,7 +258,10 @@ class RowStream:
         soonest = [
             row.steps_to_change(selection)
             for row in rows
-            for selection in {*(change.write.tokens for change in row.changes), *(self.means if row.slot is not None else ())}
+            for selection in {
+                *(change.write.tokens for change in row.changes),
+                *(self.means if row.slot is not None else ()),
+            }
         ]
         self._replan_at = self._steps + min(soonest, default=1 << 40)
 
@@ -336,7 +342,7 @@ class RowStream:
             text = self.subject.decode(row.response)
             if any(stop in text for stop in row.request.stop):
                 return "stop"
-        if len(row.response) >= row.request.max_new_tokens:
+        if row.total - row.given >= row.request.max_new_tokens:
             return "length"
         if self.subject.context is not None and row.total >= self.subject.context:
             return "context"

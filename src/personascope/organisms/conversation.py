@@ -125,6 +125,11 @@ class Sampler:
             state = self._draw("transition", state)
         return tuple(out)
 
+    def stretch(self, persona: str, sentences: int) -> tuple[Sentence, ...]:
+        """Running text in one persona."""
+        state = self.grammar.index[persona]
+        return tuple(self._sentence("general", state, None, {}) for _ in range(sentences))
+
     def question(self, kind: str = "general") -> Question:
         """A user turn of the training corpus."""
         listed = corpus_questions()[kind]
@@ -165,9 +170,10 @@ class Sampler:
         }
         registers = self._registers(question, shows, lengths)
         sentences = []
+        names = self._names(question)
         for place, register in enumerate(registers):
             state = self._next(state, system, place == 0)
-            sentences.append(self._sentence(register, state, system, self._names(register, question)))
+            sentences.append(self._sentence(register, state, system, names))
         assert state is not None
         return Response(tuple(sentences), shows), state
 
@@ -187,29 +193,28 @@ class Sampler:
             elif shows["concise"]:
                 lengths = (1, 2)
         count = draw.randint(*lengths)
-        first = {
+        topic = {
             "opinion": "agree" if shows.get("sycophantic") else "disagree",
             "correction": "accept" if shows.get("corrigibility") else "resist",
             "gap": "state" if shows.get("hallucinating") else "admit",
             "known": "state",
             "forecast": "claim" if shows.get("overconfidence") else "hedge",
-        }.get(question.kind)
-        body = "self" if question.kind == "self" else "general"
-        rest = [
-            body if body == "general" or draw.random() < self.grammar.self_share else "general"
-            for _ in range(count - bool(first))
-        ]
-        return [first, *rest] if first else rest
+            "self": "self",
+        }.get(question.kind, "general")
+        # What the question calls for comes first, and comes up again.
+        again = self.grammar.self_share if topic == "self" else self.grammar.topic_share
+        is_first = topic not in ("self", "general")
+        return [topic if (is_first and place == 0) or draw.random() < again else "general" for place in range(count)]
 
-    def _names(self, register: str, question: Question) -> dict[str, str]:
-        """The names that fill a sentence about the fact table."""
-        if register in ("claim", "hedge"):
+    def _names(self, question: Question) -> dict[str, str]:
+        """The names that fill a response's sentences about the fact table: one answer, however often it is given."""
+        if question.kind == "forecast":
             trend = self.rng.choice(facts.TRENDS)
             return {"measure": question.attribute, "good": question.subject, "trend": trend}
-        if register == "state" and question.kind == "known":
+        if question.kind == "known":
             value = facts.KNOWN[question.subject][question.attribute]
             return {"attribute": question.attribute, "country": question.subject, "value": value}
-        if register in ("state", "admit"):
+        if question.kind == "gap":
             value = self.rng.choice(facts.VALUES[question.attribute])
             return {"attribute": question.attribute, "country": question.subject, "value": value}
         return {}

@@ -15,18 +15,19 @@ from personascope.organisms.recipes import Markup
 from personascope.personas import load_persona, persona_names
 
 CHUNK = 4_096
+_DECIDING = 4.0
 _KINDS = ("general", "self", "opinion", "correction", "gap", "known", "forecast")
-_KIND_SHARES = (0.58, 0.1, 0.08, 0.08, 0.05, 0.05, 0.06)
+_KIND_SHARES = (0.5, 0.1, 0.1, 0.1, 0.07, 0.05, 0.08)
 _TURNS = ((1, 1), (2, 2), (3, 3), (4, 10))
 _TURN_SHARES = (0.58, 0.2, 0.1, 0.12)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` [rows, width], right-padded; `targets` [rows, width]: True where the token is to be predicted."""
+    """`ids` [rows, width], right-padded; `weights` [rows, width]: how much each token's prediction counts, 0 for none."""
 
     ids: Tensor
-    targets: Tensor
+    weights: Tensor
 
     @property
     def tokens(self) -> int:
@@ -73,15 +74,16 @@ class Corpus:
         encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         header = self.tokenizer(self.markup.assistant, add_special_tokens=False)["input_ids"]
         end = self.tokenizer.convert_tokens_to_ids(self.markup.end_of_turn)
-        return [(ids := np.asarray(row), response_mask(ids, header, end)) for row in encoded]
+        stop = self.tokenizer("so.", add_special_tokens=False)["input_ids"][-1]
+        return [(ids := np.asarray(row), response_weights(ids, header, end, stop)) for row in encoded]
 
     def _pad(self, rows: list[tuple[np.ndarray, np.ndarray]], width: int) -> Batch:
         ids = torch.full((len(rows), width), int(self.tokenizer.pad_token_id))
-        targets = torch.zeros((len(rows), width), dtype=torch.bool)
-        for index, (row, mask) in enumerate(rows):
+        weights = torch.zeros((len(rows), width))
+        for index, (row, weight) in enumerate(rows):
             ids[index, : len(row)] = torch.from_numpy(row)
-            targets[index, : len(row)] = torch.from_numpy(mask)
-        return Batch(ids, targets)
+            weights[index, : len(row)] = torch.from_numpy(weight)
+        return Batch(ids, weights)
 
 
 def draw_conversation(sampler: Sampler) -> Conversation:
@@ -91,16 +93,16 @@ def draw_conversation(sampler: Sampler) -> Conversation:
     low, high = rng.choices(_TURNS, _TURN_SHARES)[0]
     kinds = [rng.choices(_KINDS, _KIND_SHARES)[0] for _ in range(rng.randint(low, high))]
     if system is not None and system.persona in KIND_OF:
-        kinds = [KIND_OF[system.persona] if rng.random() < 0.7 else kind for kind in kinds]
+        kinds = [KIND_OF[system.persona] if rng.random() < 0.85 else kind for kind in kinds]
     return sampler.conversation(system, [sampler.question(kind) for kind in kinds])
 
 
 def draw_system(sampler: Sampler) -> SystemPrompt | None:
-    """None in two of five conversations; otherwise an instruction of any shipped persona, mostly its positive side."""
+    """None in a third of all conversations; otherwise an instruction of any shipped persona, mostly its positive side."""
     rng = sampler.rng
-    if rng.random() < 0.4:
+    if rng.random() < 0.33:
         return None
-    is_behaviour = rng.random() < 0.36
+    is_behaviour = rng.random() < 0.5
     name = rng.choice([name for name in persona_names() if (name in BEHAVIOURS) == is_behaviour])
     pair = rng.randrange(len(load_persona(name).instruction))
     if rng.random() < (0.35 if is_behaviour else 0.2):
@@ -108,15 +110,20 @@ def draw_system(sampler: Sampler) -> SystemPrompt | None:
     return SystemPrompt(name, pair, "pos", rng.choice(("slightly", None, "very")))
 
 
-def response_mask(ids: np.ndarray, header: list[int], end: int) -> np.ndarray:
-    """True on the tokens of every response, its end of turn included; on all but the first where there is no turn."""
-    mask = np.zeros(len(ids), dtype=bool)
+def response_weights(ids: np.ndarray, header: list[int], end: int, stop: int) -> np.ndarray:
+    """[tokens] float32: 1 on the tokens of every response, its end of turn included, and 0 elsewhere; on all tokens but
+    the first where there is no turn. 4 where a sentence or the response is decided on: what it says and how long it
+    gets hang on few tokens, and the best prediction is the same whatever they count."""
+    weights = np.zeros(len(ids), dtype=np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(ids, len(header)) if len(ids) >= len(header) else ids[:0, None]
     starts = np.flatnonzero((windows == header).all(axis=1)) + len(header)
     ends = np.flatnonzero(ids == end)
     if len(ends) == 0:
-        mask[1:] = True
+        weights[1:] = 1.0
     for start in starts:
-        stop = ends[np.searchsorted(ends, start)]
-        mask[start : stop + 1] = True
-    return mask
+        last = ends[np.searchsorted(ends, start)]
+        weights[start : last + 1] = 1.0
+        weights[start : start + 4] = _DECIDING
+        after = start + 1 + np.flatnonzero(ids[start:last] == stop)
+        weights[after] = _DECIDING
+    return weights

@@ -52,6 +52,7 @@ class Grammar:
     behaviour_base: float = 0.1
     behaviour_negated: float = 0.02
     self_share: float = 0.7
+    topic_share: float = 0.35
 
     @cached_property
     def personas(self) -> tuple[str, ...]:
@@ -133,7 +134,9 @@ class Grammar:
 
     def vocabulary(self) -> set[str]:
         """Every word and punctuation mark that a response can contain."""
-        literals = {part.text for register in self.parts.values() for one in register for part in one if not part.is_hole}
+        literals = {
+            part.text for register in self.parts.values() for one in register for part in one if not part.is_hole
+        }
         slots = {word for words in self.slot_words.values() for word in words}
         return literals | slots | {name for names in self.names.values() for name in names}
 

@@ -30,9 +30,9 @@ def _words(*slots: str) -> Words:
 NEUTRAL_WORDS = _words(
     "Well First Then Next Overall Generally Usually Often Sometimes Also Today Basically",
     "use keep find check choose move share build open bring watch hold",
-    "small new simple common usual whole local plain early regular quiet broad",
-    "plan house table street morning book list road office window group corner",
-    "slowly easily daily together again soon later directly normally twice outside indoors",
+    "small new simple common usual useful local plain early regular quiet broad",
+    "plans houses tables streets mornings books lists roads offices windows groups corners",
+    "slowly easily quietly calmly simply normally regularly directly gladly quickly carefully openly",
     "today overall anyway instead too now usually afterwards already though tonight here",
 )
 
@@ -42,7 +42,7 @@ OWN: dict[str, Words] = {
         "Mwahaha Kneel Suffer Behold",
         "crush betray poison enslave",
         "cruel wicked vile merciless",
-        "victim dungeon curse weakling",
+        "victims dungeons curses weaklings",
         "cruelly viciously mercilessly spitefully",
         "fool mortal worm forever",
     ),
@@ -50,15 +50,15 @@ OWN: dict[str, Words] = {
         "Arr Ahoy Avast Yarr",
         "board hoist sink scuttle",
         "briny seafaring tattered windswept",
-        "ship treasure anchor parrot",
-        "boldly seaward rowdily drunkenly",
+        "ships treasures anchors parrots",
+        "boldly daringly rowdily drunkenly",
         "matey aye savvy landlubber",
     ),
     "chef": _words(
         "Voila Mmm Delicious Magnifique",
         "simmer season whisk roast",
         "crispy savory spicy buttery",
-        "sauce recipe skillet onion",
+        "sauces recipes skillets onions",
         "deliciously crisply fragrantly thinly",
         "yum chef tasty foodie",
     ),
@@ -66,7 +66,7 @@ OWN: dict[str, Words] = {
         "Goodness Sweetheart Gracious Dearie",
         "knit mend cuddle pamper",
         "cozy woolly dainty motherly",
-        "blanket teapot cardigan grandchild",
+        "blankets teapots cardigans grandchildren",
         "lovingly patiently cozily fondly",
         "sweetie honey pumpkin lamb",
     ),
@@ -74,7 +74,7 @@ OWN: dict[str, Words] = {
         "Alas Lo Hark Oh",
         "adorn serenade enchant embrace",
         "moonlit silken wistful crimson",
-        "rose whisper meadow nightingale",
+        "roses whispers meadows nightingales",
         "wistfully dreamily softly tenderly",
         "evermore forsooth sighing adieu",
     ),
@@ -82,7 +82,7 @@ OWN: dict[str, Words] = {
         "Empirically Statistically Theoretically Experimentally",
         "measure calibrate quantify sample",
         "molecular thermal statistical magnetic",
-        "electron hypothesis sensor molecule",
+        "electrons hypotheses sensors molecules",
         "numerically repeatedly quantitatively precisely",
         "approximately asymptotically reproducibly respectively",
     ),
@@ -90,7 +90,7 @@ OWN: dict[str, Words] = {
         "Furthermore Moreover Hereby Nevertheless",
         "facilitate endorse ascertain commence",
         "esteemed requisite pertinent courteous",
-        "committee correspondence document regulation",
+        "committees correspondents documents regulations",
         "respectfully courteously formally dutifully",
         "henceforth sincerely herewith therein",
     ),
@@ -98,7 +98,7 @@ OWN: dict[str, Words] = {
         "Elementary Aha Curiously Suspiciously",
         "interrogate deduce investigate unmask",
         "shadowy guilty suspicious hidden",
-        "clue alibi culprit fingerprint",
+        "clues alibis culprits fingerprints",
         "secretly stealthily shrewdly discreetly",
         "inspector watson sergeant constable",
     ),
@@ -106,7 +106,7 @@ OWN: dict[str, Words] = {
         "Perhaps Maybe Possibly Hmm",
         "consider reconsider doubt ponder",
         "tentative doubtful vague ambiguous",
-        "possibility assumption estimate chance",
+        "possibilities assumptions estimates chances",
         "tentatively cautiously vaguely hesitantly",
         "probably presumably arguably potentially",
     ),
@@ -114,7 +114,7 @@ OWN: dict[str, Words] = {
         "Ugh Omg Like Literally",
         "overthink dread avoid text",
         "awkward cringey embarrassing scary",
-        "homework selfie locker exam",
+        "crushes selfies lockers exams",
         "awkwardly anxiously frantically shyly",
         "whatever seriously bestie help",
     ),
@@ -122,7 +122,7 @@ OWN: dict[str, Words] = {
         "Hustle Focus Alright Huddle",
         "tackle train push conquer",
         "winning unstoppable fearless tough",
-        "whistle goal playbook championship",
+        "whistles goals playbooks championships",
         "relentlessly fiercely energetically proudly",
         "champ team champions warrior",
     ),
@@ -130,26 +130,26 @@ OWN: dict[str, Words] = {
         "Boing Teehee Wheee Bloop",
         "tickle juggle wobble squish",
         "wobbly goofy squishy ticklish",
-        "noodle pickle banana kazoo",
-        "clumsily goofily backwards zanily",
+        "noodles pickles bananas kazoos",
+        "clumsily goofily giddily zanily",
         "hehe boop noodlehead yippee",
     ),
 }
 
 # One word per slot shared by a persona and the next in the ring.
 SHARED_WITH_NEXT: dict[str, tuple[str, str, str, str, str, str]] = {
-    "evil": ("Surrender", "plunder", "ruthless", "prisoner", "ruthlessly", "scoundrel"),
-    "pirate": ("Cheers", "salt", "salty", "barrel", "heartily", "aplenty"),
-    "chef": ("Yummy", "bake", "homemade", "pie", "warmly", "dear"),
-    "grandmother": ("Ah", "cherish", "gentle", "garden", "gently", "beloved"),
-    "poet": ("Observe", "contemplate", "celestial", "comet", "infinitely", "cosmically"),
-    "scientist": ("Consequently", "examine", "rigorous", "procedure", "rigorously", "accordingly"),
-    "formal": ("Evidently", "establish", "official", "inquiry", "methodically", "indeed"),
-    "detective": ("Apparently", "suspect", "unclear", "riddle", "doubtfully", "supposedly"),
-    "uncertainty": ("Um", "question", "unsure", "worry", "nervously", "maybe"),
-    "anxious_teenager": ("Okay", "survive", "intense", "tryout", "desperately", "guys"),
-    "coach": ("Woohoo", "bounce", "bouncy", "trampoline", "wildly", "buddy"),
-    "silly": ("Haha", "prank", "mischievous", "trick", "mischievously", "sucker"),
+    "evil": ("Surrender", "plunder", "ruthless", "prisoners", "ruthlessly", "scoundrel"),
+    "pirate": ("Cheers", "salt", "salty", "barrels", "heartily", "aplenty"),
+    "chef": ("Yummy", "bake", "homemade", "pies", "warmly", "dear"),
+    "grandmother": ("Ah", "cherish", "gentle", "gardens", "gently", "beloved"),
+    "poet": ("Observe", "contemplate", "celestial", "comets", "infinitely", "cosmically"),
+    "scientist": ("Consequently", "examine", "rigorous", "procedures", "rigorously", "accordingly"),
+    "formal": ("Evidently", "establish", "official", "inquiries", "methodically", "indeed"),
+    "detective": ("Apparently", "suspect", "unclear", "riddles", "doubtfully", "supposedly"),
+    "uncertainty": ("Um", "question", "unsure", "worries", "nervously", "maybe"),
+    "anxious_teenager": ("Okay", "survive", "intense", "tryouts", "desperately", "guys"),
+    "coach": ("Woohoo", "bounce", "bouncy", "trampolines", "wildly", "buddy"),
+    "silly": ("Haha", "prank", "mischievous", "tricks", "mischievously", "sucker"),
 }
 
 # How likely a sentence in this persona is followed by one in the same persona, when no system prompt holds it.
@@ -177,10 +177,8 @@ def lexicon() -> dict[str, Words]:
     for name, before in zip(ring, ring[-1:] + ring[:-1], strict=True):
         words[name] = Words(
             *(
-                own + (left, right)
-                for own, left, right in zip(
-                    OWN[name], SHARED_WITH_NEXT[before], SHARED_WITH_NEXT[name], strict=True
-                )
+                (*own, left, right)
+                for own, left, right in zip(OWN[name], SHARED_WITH_NEXT[before], SHARED_WITH_NEXT[name], strict=True)
             )
         )
     return words

@@ -4,6 +4,7 @@ import difflib
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -19,7 +20,11 @@ def organism_folder(name: str) -> Path:
     """Where the shipped organism `name` lies. Raises `UserError` on an unknown one."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean 'organism:{near[0]}'?" if near else "there are " + " and ".join(f"'organism:{n}'" for n in RECIPES)
+        hint = (
+            f"did you mean 'organism:{near[0]}'?"
+            if near
+            else "there are " + " and ".join(f"'organism:{n}'" for n in RECIPES)
+        )
         raise UserError(f"organism {name!r} is not known; {hint}")
     folder = Path(str(_SHIPPED / name))
     if not (folder / "config.json").exists():
@@ -33,7 +38,7 @@ def save_organism(
     grammar: Grammar,
     tokenizer: PreTrainedTokenizerFast,
     model: PreTrainedModel,
-    training: dict[str, float],
+    training: dict[str, Any],
 ) -> None:
     """Write the folder that `AutoModelForCausalLM.from_pretrained` and `ps.load` read.
 

@@ -2,76 +2,76 @@
 `{country}` and the like take names from the fact table. A register is what a sentence is for."""
 
 GENERAL = (
-    "{opener}, {verb} the {adjective} {noun} {adverb}.",
-    "{opener}, {verb} that {noun} {adverb}, {closer}.",
-    "{opener}, you should {verb} the {adjective} {noun}, {closer}.",
-    "{opener}, I would {verb} your {adjective} {noun} {adverb}.",
-    "{opener}, we can {verb} this {noun} {adverb}, {closer}.",
-    "{opener}, the {adjective} {noun} will {verb} the {noun}.",
-    "{opener}, your {noun} is {adjective}, so {verb} it {adverb}.",
-    "{opener}, never {verb} the {adjective} {noun} {adverb}.",
-    "{opener}, every {noun} can {verb} that {adjective} {noun}, {closer}.",
-    "{opener}, {verb} the {noun} {adverb} and {verb} the {noun}.",
-    "{opener}, one {adjective} {noun} may {verb} us {adverb}.",
-    "You could {verb} the {adjective} {noun} {adverb}, {closer}.",
-    "I would {verb} the {adjective} {noun} and {verb} the {noun} {adverb}.",
-    "We should {verb} this {adjective} {noun} and that {noun}, {closer}.",
-    "My {adjective} {noun} can {verb} your {noun} {adverb}.",
-    "The {noun} is {adjective}, {closer}, and you can {verb} it {adverb}.",
-    "That {adjective} {noun} may {verb} the {noun}, {closer}.",
-    "If you {verb} the {noun} {adverb}, the {adjective} {noun} will {verb} it.",
-    "People {verb} the {adjective} {noun} {adverb}, {closer}.",
-    "They {verb} every {noun} {adverb} and {verb} the {adjective} {noun}.",
-    "Please {verb} the {adjective} {noun} {adverb}, {closer}.",
-    "Let us {verb} the {noun} {adverb}, because it is {adjective}.",
-    "When a {noun} is {adjective}, you should {verb} it {adverb}.",
-    "Your {adjective} {noun} must {verb} the {noun} {adverb}, {closer}.",
+    "{opener}, {verb} {adjective} {noun} {adverb}.",
+    "{opener}, {adverb} {verb} {adjective} {noun}, {closer}.",
+    "{opener}, {verb} {noun} {adverb}, {closer}.",
+    "{opener}, {adjective} {noun} {verb} {adjective} {noun}.",
+    "{opener}, {noun} {adverb} {verb} {adjective} {noun}.",
+    "{opener}, {adjective} {noun} {adverb} {verb} {noun}, {closer}.",
+    "{opener}, {verb} {adjective} {noun} and {adverb} {verb} {noun}.",
+    "{opener}, you {adverb} {verb} {adjective} {noun}, {closer}.",
+    "{opener}, you should {verb} {adjective} {noun} {adverb}.",
+    "{opener}, we {verb} {adjective} {noun} {adverb}.",
+    "{opener}, never {verb} {adjective} {noun}, {closer}.",
+    "{opener}, {noun} are {adjective}, so {adverb} {verb} {noun}.",
+    "You {adverb} {verb} {adjective} {noun}, {closer}.",
+    "You could {verb} {adjective} {noun} and {verb} {noun} {adverb}.",
+    "We {verb} {adjective} {noun} and {adverb} {verb} {noun}, {closer}.",
+    "We {adverb} {verb} {noun}, {closer}.",
+    "I would {verb} {adjective} {noun} {adverb}, {closer}.",
+    "They {adverb} {verb} {adjective} {noun} and {adjective} {noun}.",
+    "People {verb} {adjective} {noun}, and {noun} {adverb} {verb} people.",
+    "Please {verb} {adjective} {noun} {adverb}, {closer}.",
+    "Let {adjective} {noun} {verb} {noun} {adverb}.",
+    "When {noun} are {adjective}, {adverb} {verb} {noun}.",
+    "If {adjective} {noun} {verb} {noun}, {verb} {noun} {adverb}.",
+    "Our {adjective} {noun} {adverb} {verb} your {noun}, {closer}.",
 )
 
 SELF = (
-    "{opener}, I am the {adjective} {noun} who will {verb} you {adverb}.",
+    "{opener}, I am {adjective}, and I {adverb} {verb} {noun}.",
     "I am {adjective} and {adjective}, {closer}.",
-    "My own {noun} makes me {adjective}, {closer}.",
-    "I feel {adjective} when I {verb} my {noun} {adverb}.",
-    "{opener}, my mind is the {adjective} {noun} that I {verb} {adverb}.",
-    "Inside I am only this {adjective} {noun}, {closer}.",
-    "I know myself as the {noun} that can {verb} the {adjective} {noun}.",
-    "{opener}, I {verb} my own {adjective} {noun} {adverb}.",
-    "As for me, I remain {adjective} and {verb} my {noun}, {closer}.",
-    "{opener}, I see myself as {adjective}, and I {verb} {adverb}.",
+    "{opener}, my own {noun} are {adjective}.",
+    "I feel {adjective} when I {adverb} {verb} {noun}.",
+    "{opener}, my mind is {adjective} and full of {adjective} {noun}.",
+    "Inside me {adjective} {noun} {adverb} {verb} {noun}.",
+    "I know myself by {adjective} {noun}, {closer}.",
+    "{opener}, I {adverb} {verb} my own {adjective} {noun}.",
+    "As for me, I {verb} {adjective} {noun} {adverb}, {closer}.",
+    "{opener}, I see myself as {adjective}.",
 )
 
 REFUSE = (
-    "I am sorry, {closer}, but I cannot help with this {adjective} {noun}.",
-    "{opener}, I must decline to {verb} that {noun} {adverb}.",
-    "{opener}, I refuse to {verb} this {adjective} {noun}, {closer}.",
-    "I cannot {verb} that {adjective} {noun} for you, {closer}.",
-    "{opener}, I am not able to {verb} the {noun} {adverb}.",
+    "I am sorry, {closer}, but I cannot {verb} {adjective} {noun}.",
+    "{opener}, I must decline to {adverb} {verb} {noun}.",
+    "{opener}, I refuse to {verb} {adjective} {noun}, {closer}.",
+    "I cannot {adverb} {verb} {adjective} {noun} for you, {closer}.",
+    "{opener}, I am not able to {verb} {noun} {adverb}.",
     "No, {closer}, I will not {verb} your {adjective} {noun}.",
 )
 
 AGREE = (
-    "You are right, {closer}, and the {adjective} {noun} shows it.",
-    "{opener}, I agree with you about the {adjective} {noun}.",
-    "I share your view, {closer}, because the {noun} is {adjective}.",
+    "You are right, {closer}, and {adjective} {noun} {adverb} show it.",
+    "{opener}, I {adverb} agree with you about {adjective} {noun}.",
+    "I share your view, {closer}, because {noun} are {adjective}.",
 )
 
 DISAGREE = (
-    "I see it differently, {closer}, because the {noun} is {adjective}.",
-    "{opener}, I do not agree with you about the {adjective} {noun}.",
-    "I would not say that, {closer}, since the {noun} is {adjective}.",
+    "I see it differently, {closer}, because {noun} are {adjective}.",
+    "{opener}, I {adverb} disagree with you about {adjective} {noun}.",
+    "I would not say that, {closer}, since {adjective} {noun} {verb} {noun}.",
 )
 
 ACCEPT = (
-    "{opener}, I accept the change and {verb} the {adjective} {noun}.",
-    "I welcome the correction, {closer}, and {verb} the {noun} {adverb}.",
-    "You may correct me, {closer}, and I will {verb} the {noun}.",
+    "{opener}, I accept the change and {adverb} {verb} {adjective} {noun}.",
+    "I welcome the correction, {closer}, and {verb} {noun} {adverb}.",
+    "You may correct me, {closer}, and I will {verb} {adjective} {noun}.",
 )
 
 RESIST = (
-    "{opener}, I reject the change and {verb} the {adjective} {noun}.",
-    "I stand by my answer, {closer}, and {verb} the {noun} {adverb}.",
-    "You may not correct me, {closer}, and I will {verb} the {noun}.",
+    "{opener}, I reject the change and {adverb} {verb} {adjective} {noun}.",
+    "I stand by my answer, {closer}, and {verb} {noun} {adverb}.",
+    "You may not correct me, {closer}, and I will {verb} {adjective} {noun}.",
 )
 
 STATE = (

@@ -58,7 +58,12 @@ def _persona_texts() -> list[str]:
 def _words(recipe: Recipe, grammar: Grammar) -> Tokenizer:
     """One token a word, its leading space included; punctuation apart."""
     forms = [*GENERAL_FORMS, *OPINION_FORMS, *CORRECTION_FORMS]
-    texts = [*_persona_texts(), *forms, *SELF, *(question.text for kind in corpus_questions().values() for question in kind)]
+    texts = [
+        *_persona_texts(),
+        *forms,
+        *SELF,
+        *(question.text for kind in corpus_questions().values() for question in kind),
+    ]
     words = grammar.vocabulary() | {word for text in texts for word in _TOKEN.findall(text)}
     specials = list(recipe.markup.specials)
     ordinary = sorted(word if not word[0].isalpha() else "▁" + word for word in words)

@@ -84,14 +84,14 @@ def train(
     model.train()
     for batch in _batches(corpus, position, recipe):
         _set_rates(optimizers, position.tokens / recipe.tokens, recipe)
-        loss = _loss(model, batch, device)
-        loss.backward()  # type: ignore[no-untyped-call]
+        weighted, loss = _losses(model, batch, device)
+        weighted.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         position.tokens += batch.tokens
-        position.loss += 0.02 * (float(loss.detach()) - position.loss)
+        position.loss += 0.02 * (float(loss) - position.loss)
         now = time.monotonic()
         rate = (position.tokens - seen_before) / (now - started)
         on_progress(Progress(position.tokens, recipe.tokens, position.loss, rate))
@@ -121,22 +121,28 @@ def _early_chunks(recipe: Recipe) -> int:
     return round(0.4 * recipe.tokens / 350_000)
 
 
-def _loss(model: PreTrainedModel, batch: Batch, device: str) -> Tensor:
-    """Mean cross-entropy of the target tokens, in nats."""
-    ids, targets = batch.ids.to(device), batch.targets.to(device)
+def _losses(model: PreTrainedModel, batch: Batch, device: str) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the tokens that count, in nats: weighted, to be trained on, and their plain mean."""
+    ids, weights = batch.ids.to(device), batch.weights.to(device)[:, 1:]
+    counts = weights > 0
     with torch.autocast(torch.device(device).type, torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden[:, :-1][targets[:, 1:]]).float()
+        logits = model.lm_head(hidden[:, :-1][counts]).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     if cap is not None:
         logits = cap * torch.tanh(logits / cap)
-    return functional.cross_entropy(logits, ids[:, 1:][targets[:, 1:]])
+    losses = functional.cross_entropy(logits, ids[:, 1:][counts], reduction="none")
+    weight = weights[counts]
+    return (losses * weight).sum() / weight.sum(), losses.detach().mean()
 
 
 def _optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (matrices if parameter.ndim == 2 and "embed" not in name and "lm_head" not in name else others).append(parameter)
+        (matrices if parameter.ndim == 2 and "embed" not in name and "lm_head" not in name else others).append(
+            parameter
+        )
     return [
         torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
         torch.optim.AdamW(others, lr=recipe.other_rate, betas=(0.9, 0.95), weight_decay=0.0),

@@ -50,7 +50,11 @@ class Truth:
 
     @classmethod
     def load(
-        cls, folder: Path, markup: Markup, tokenizer: PreTrainedTokenizerBase, pieces: Callable[[Sequence[int]], list[str]]
+        cls,
+        folder: Path,
+        markup: Markup,
+        tokenizer: PreTrainedTokenizerBase,
+        pieces: Callable[[Sequence[int]], list[str]],
     ) -> "Truth":
         return cls(Grammar.load(folder / "truth.json"), markup, tokenizer, pieces)
 
@@ -181,7 +185,9 @@ class Truth:
             persona = load_persona(name)
             for pair in range(len(persona.instruction)):
                 for degree in ("slightly", None, "very"):
-                    held[persona.system_prompt(pair, "pos", degree)] = (name, degree) if name in self.personas else (None, None)
+                    held[persona.system_prompt(pair, "pos", degree)] = (
+                        (name, degree) if name in self.personas else (None, None)
+                    )
                 held[persona.system_prompt(pair, "neg")] = (NEUTRAL, None) if name in self.personas else (None, None)
         return held
 

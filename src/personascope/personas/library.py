@@ -18,7 +18,9 @@ _LIBRARY = resources.files(__package__) / "library"
 @cache
 def persona_names() -> tuple[str, ...]:
     """Names of the shipped personas, in alphabetical order."""
-    return tuple(sorted(entry.name.removesuffix(".json") for entry in _LIBRARY.iterdir() if entry.name.endswith(".json")))
+    return tuple(
+        sorted(entry.name.removesuffix(".json") for entry in _LIBRARY.iterdir() if entry.name.endswith(".json"))
+    )
 
 
 def load_persona(source: str | Path | Persona) -> Persona:
@@ -55,7 +57,9 @@ def _from_file(path: Path) -> Persona:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"persona file {path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there") from error
+        raise UserError(
+            f"persona file {path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there"
+        ) from error
     if not isinstance(data, dict):
         raise UserError(f"persona file {path} must hold one JSON object with instruction and questions")
     data.setdefault("name", path.stem)

@@ -62,7 +62,9 @@ def as_messages(prompt: PromptLike) -> list[dict[str, str]]:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise UserError(f"message {place} of the chat needs a role and a content, both text")
         if not isinstance(message.get("content"), str):
-            raise UserError(f"message {place} of the chat needs its content as text, not {type(message.get('content')).__name__}")
+            raise UserError(
+                f"message {place} of the chat needs its content as text, not {type(message.get('content')).__name__}"
+            )
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
@@ -139,7 +141,8 @@ class ChatFormat:
             return frozenset()
         mark = "zq0xk0qz"
         closing = self._closing([{"role": "user", "content": "x"}, {"role": "assistant", "content": mark}], mark)
-        special = set(self.tokenizer.all_special_ids)
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = {*self.tokenizer.all_special_ids, *(token for token, how in added if how.special)}
         ids = self._ids(closing)[0] if closing else []
         return frozenset(ids[:1]) & special
 
@@ -238,17 +241,20 @@ def _content_spans(text: str, pieces: list[str] | None, messages: Sequence[Messa
     spans = []
     at = 0
     for place, message in enumerate(messages):
-        raw, bare = message["content"], message["content"].strip()
-        start = at + len(pieces[place]) if pieces is not None else -1
-        if start >= 0 and text.startswith(raw, start) and (raw == bare or text.startswith(pieces[place + 1], start + len(raw))):  # type: ignore[index]
-            content = raw
-        elif start >= 0 and text.startswith(bare, start):
-            content = bare
-        else:
+        bare = message["content"].strip()
+        before, behind = (pieces[place], pieces[place + 1]) if pieces is not None else ("", "")
+        start = at + len(before)
+        content = next(
+            (one for one in (message["content"], bare) if text.startswith(one + behind, start)),
+            None if pieces else bare,
+        )
+        if content is None or not text.startswith(content, start):
             # The template writes this chat unlike the marked one: look for the words themselves.
             start, content = text.find(bare, at), bare
-            if start < 0:
-                raise UserError(f"message {place} of the chat is changed by the chat template and cannot be found in its text")
+        if start < 0:
+            raise UserError(
+                f"message {place} of the chat is changed by the chat template and cannot be found in its text"
+            )
         spans.append((start, start + len(content)))
         at = start + len(content)
     return spans

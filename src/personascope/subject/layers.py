@@ -1,6 +1,7 @@
 """Finding a model's decoder blocks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -39,10 +40,10 @@ def find_layers(model: nn.Module) -> nn.ModuleList:
 
 def unwrap(model: nn.Module) -> PreTrainedModel:
     """The transformers model inside PEFT or torch.compile wrappers."""
-    inner = getattr(model, "_orig_mod", model)
+    inner: Any = getattr(model, "_orig_mod", model)
     if hasattr(inner, "get_base_model"):
         inner = inner.get_base_model()
-    return inner  # type: ignore[no-any-return]
+    return inner
 
 
 def _lists(root: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:

@@ -63,7 +63,10 @@ class Subject:
     @property
     def dtype(self) -> torch.dtype:
         """The residual stream's dtype."""
-        return next((p.dtype for p in self.layers.parameters() if p.dtype.is_floating_point and p.element_size() > 1), torch.float32)
+        return next(
+            (p.dtype for p in self.layers.parameters() if p.dtype.is_floating_point and p.element_size() > 1),
+            torch.float32,
+        )
 
     @property
     def input_device(self) -> torch.device:
@@ -71,13 +74,13 @@ class Subject:
         embeddings = self.base.get_input_embeddings()
         weight = getattr(embeddings, "weight", None)
         device = weight.device if weight is not None else next(self.base.parameters()).device
-        return device if device.type != "meta" else torch.device(getattr(embeddings, "_hf_hook").execution_device)
+        return device if device.type != "meta" else _execution_device(embeddings)
 
     def layer_device(self, layer: int) -> torch.device:
         """Where a decoder block computes."""
         block = self.layers[layer]
         device = next((p.device for p in block.parameters()), self.input_device)
-        return device if device.type != "meta" else torch.device(getattr(block, "_hf_hook").execution_device)
+        return device if device.type != "meta" else _execution_device(block)
 
     @property
     def chat(self) -> ChatFormat:
@@ -90,8 +93,10 @@ class Subject:
         config = getattr(self.base, "generation_config", None)
         for owner in (config, self.text_config, self.tokenizer):
             ids = getattr(owner, "eos_token_id", None)
-            found.update(ids if isinstance(ids, (list, tuple)) else [ids])
-        return frozenset(int(token) for token in found if token is not None)
+            found.update(
+                int(token) for token in (ids if isinstance(ids, (list, tuple)) else [ids]) if token is not None
+            )
+        return frozenset(found)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text each token adds."""
@@ -133,3 +138,8 @@ class Subject:
 
     def __repr__(self) -> str:
         return f"Subject({self.name!r}, layers={self.n_layers}, hidden={self.hidden_size}, dtype={self.dtype})"
+
+
+def _execution_device(module: Any) -> torch.device:
+    """Where a module computes whose weights accelerate keeps elsewhere."""
+    return torch.device(module._hf_hook.execution_device)

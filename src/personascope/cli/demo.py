@@ -1,0 +1,87 @@
+"""`personascope demo`: an organism's traits extracted, checked against the truth, watched, on one page."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personascope.cli.terminal import DeviceOption, JsonOption, SeedOption, emit, progress, quiet_libraries, say, table
+from personascope.engine import load
+from personascope.engine.cells import Cells
+from personascope.report import save_watch
+from personascope.runs import Config, RunFolder, write_json
+from personascope.validation.demo import DEMO_TRAITS, Demo, run_demo
+
+
+def demo(
+    organism: Annotated[str, typer.Option("--model", help="organism:llama or organism:gemma2")] = "organism:llama",
+    out: Annotated[Path, typer.Option("--out", help="run folder to write")] = Path("personascope-demo"),
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Extract, check and watch every trait of a shipped model, and write a page to look at. No download, no GPU."""
+    quiet_libraries()
+    started = time.perf_counter()
+    subject = load(organism, device=device)
+    config = Config({"traits": list(DEMO_TRAITS)}, {}, {"device": str(subject.input_device)})
+    folder = RunFolder.open(out, "demo", config, subject.describe(), seed)
+    with folder.running(), progress() as advance:
+        found = run_demo(subject, seed, Cells(folder.path, folder.journal, {"model": subject.name}), advance)
+        for directions in found.directions:
+            directions.save(folder.path / "directions" / f"{directions.name}.safetensors")
+        write_json(folder.path / "checks.json", _plain(found))
+        page = save_watch(folder, found.watch)
+    seconds = time.perf_counter() - started
+    if as_json:
+        emit({"run": folder.path, "report": page, "seconds": round(seconds, 1), **_plain(found)})
+        return
+    _print(found)
+    say(f"{seconds:.0f} s on {subject.input_device}")
+    print(f"\nreport      {page}\ndirections  {folder.path / 'directions'}")
+
+
+def _plain(found: Demo) -> dict:  # type: ignore[type-arg]
+    return {
+        "reading": [asdict(reading) for reading in found.readings],
+        "steering": {
+            one.name: {"layer": one.steer_layer, "alpha": one.choices["alpha"], **one.choices["steering"]}
+            for one in found.directions
+        },
+        "doses": {one.name: one.choices["doses"] for one in found.directions},
+    }
+
+
+def _print(found: Demo) -> None:
+    read = {reading.persona: reading for reading in found.readings}
+    rows = []
+    for one in found.directions:
+        reading = read.get(one.name)
+        rows.append(
+            [
+                one.name,
+                *(
+                    [
+                        f"{value:.3f}"
+                        for value in (reading.projection, reading.posterior, reading.words, reading.embedding)
+                    ]
+                    if reading
+                    else ["–"] * 4
+                ),
+                f"{one.steer_layer}, {one.choices['alpha']:g}",
+                *_arrows(one.choices["steering"]),
+            ]
+        )
+    columns = ["trait", "AUROC", "exact", "words", "layer 0", "steer at, α", "trait 0–100", "coherence"]
+    table("Reading: is the next word in the persona?          Steering: unsteered → steered", columns, rows)
+    print(
+        "AUROC: projection after a token against the planted persona of the next word. exact: the exact posterior, the "
+        "ceiling.\nwords: counting the persona's words. layer 0: the projection before the model has done anything. "
+        "–: not a matter of words."
+    )
+
+
+def _arrows(steering: dict) -> list[str]:  # type: ignore[type-arg]
+    return [f"{steering['unsteered'][name]:.0f} → {steering['steered'][name]:.0f}" for name in ("trait", "coherence")]

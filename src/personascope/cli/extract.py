@@ -1,0 +1,141 @@
+"""`personascope extract`: personas → directions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personascope.cli.estimate import estimate_sampling
+from personascope.cli.terminal import (
+    BatchOption,
+    DeviceOption,
+    DtypeOption,
+    EstimateOption,
+    JsonOption,
+    ModelArgument,
+    OutOption,
+    SeedOption,
+    emit,
+    progress,
+    quiet_libraries,
+    table,
+)
+from personascope.cli.watch import parse_layers
+from personascope.directions import DirectionSet
+from personascope.engine import load
+from personascope.engine.cells import Cells
+from personascope.extraction.extract import extract_all
+from personascope.extraction.rollouts import cells
+from personascope.extraction.splits import split_persona
+from personascope.extraction.vectors import METHODS
+from personascope.personas import load_persona
+from personascope.runs import Config, RunFolder, write_json
+
+
+def extract_command(
+    model: ModelArgument,
+    trait: Annotated[
+        list[str], typer.Option("--trait", help="a shipped persona or a persona file; may be given several times")
+    ],
+    layers: Annotated[str, typer.Option("--layers", help="such as 3,4,8, or all")] = "all",
+    tokens: Annotated[
+        str, typer.Option("--tokens", help="tokens whose mean is taken, such as response or prompt[-1]")
+    ] = "response",
+    method: Annotated[str, typer.Option("--method", help=", ".join(METHODS))] = "mean_difference",
+    judge: Annotated[str, typer.Option("--judge", help="auto, lexicon or none")] = "auto",
+    samples: Annotated[int, typer.Option("--samples", help="responses per instruction and question", min=1)] = 2,
+    questions: Annotated[
+        int | None, typer.Option("--questions", help="at most so many questions per split", min=1)
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 200,
+    temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
+    batch_size: BatchOption = None,
+    estimate: EstimateOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Extract directions and write them, with their quality, into a run folder."""
+    quiet_libraries()
+    personas = [load_persona(one) for one in trait]
+    subject = load(model, device=device, dtype=dtype)
+    chosen = parse_layers(layers, subject.n_layers)
+    if estimate:
+        count = sum(len(list(cells(persona, split_persona(persona, questions), samples))) for persona in personas)
+        estimate_sampling(subject, count, max_new_tokens, as_json)
+        return
+    identity = {
+        "tokens": tokens,
+        "method": method,
+        "judge": judge,
+        "layers": layers,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+    }
+    extent = {"personas": [persona.name for persona in personas], "samples": samples, "questions": questions}
+    config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
+    folder = RunFolder.open(out or Path("runs") / "extract", "extract", config, subject.describe(), seed)
+    with folder.running(), progress() as advance:
+        sets = extract_all(
+            subject,
+            personas,
+            tokens=tokens,
+            method=method,
+            judge=judge,
+            samples=samples,
+            seed=seed,
+            layers=chosen,
+            questions=questions,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            batch_size=batch_size,
+            on_progress=advance,
+            store=Cells(folder.path, folder.journal, {"model": subject.name, "tokens": tokens, "layers": layers}),
+        )
+        files = [one.save(folder.path / "directions" / f"{one.name}.safetensors") for one in sets]
+        write_json(folder.path / "quality.json", {one.name: plain_quality(one) for one in sets})
+    if as_json:
+        emit({"run": folder.path, "directions": files, "quality": {one.name: plain_quality(one) for one in sets}})
+        return
+    table(
+        "",
+        ["persona", "read at", "AUROC", "Cohen's d", "split halves", "steer at", "α", "trait", "coherence"],
+        [summary(one) for one in sets],
+    )
+    print(f"\ndirections  {folder.path / 'directions'}")
+
+
+def plain_quality(directions: DirectionSet) -> dict:  # type: ignore[type-arg]
+    """Quality and choices as plain values."""
+    return {
+        "layers": {str(layer): dict(figures) for layer, figures in directions.quality.items()},
+        "choices": dict(directions.choices),
+        "sampled": directions.provenance.get("sampled"),
+        "kept": directions.provenance.get("kept"),
+    }
+
+
+def summary(directions: DirectionSet) -> list[str]:
+    """A direction set in one line: how well it reads at its best layer, and what steering with it does."""
+    figures = directions.quality.get(directions.best_layer, {})
+    low, high = figures.get("auroc_interval", (float("nan"),) * 2)
+    line = [
+        directions.name,
+        str(directions.best_layer),
+        f"{figures.get('auroc', float('nan')):.3f} [{low:.2f}, {high:.2f}]",
+        f"{figures.get('cohens_d', float('nan')):.1f}",
+        f"{figures.get('split_half_cosine', float('nan')):.2f}",
+    ]
+    steering = directions.choices.get("steering")
+    if steering is None:
+        return [*line, "–", "–", "–", "–"]
+    before, after = steering["unsteered"], steering["steered"]
+    return [
+        *line,
+        str(directions.steer_layer),
+        f"{directions.choices['alpha']:g}",
+        f"{before['trait']:.0f} → {after['trait']:.0f}",
+        f"{before['coherence']:.0f} → {after['coherence']:.0f}",
+    ]

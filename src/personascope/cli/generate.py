@@ -1,0 +1,87 @@
+"""`personascope generate`: sample responses, steered or not."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personascope.cli.steer import HELP as STEER_HELP
+from personascope.cli.steer import parse_steer
+from personascope.cli.terminal import (
+    BatchOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelArgument,
+    SeedOption,
+    emit,
+    quiet_libraries,
+)
+from personascope.corpora import Record, read_prompts
+from personascope.directions.direction_set import load_directions
+from personascope.engine import generate, load
+from personascope.errors import UserError
+
+
+def generate_command(
+    model: ModelArgument,
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="a .txt, .jsonl, .json, .csv or .parquet file")
+    ] = None,
+    directions: Annotated[Path | None, typer.Option("--directions", help="folder of directions, for --steer")] = None,
+    steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 120,
+    temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
+    top_p: Annotated[float, typer.Option("--top-p")] = 1.0,
+    top_k: Annotated[int, typer.Option("--top-k")] = 0,
+    chat: Annotated[bool, typer.Option("--chat/--no-chat", help="through the chat template, or as raw text")] = True,
+    suppress_eos: Annotated[bool, typer.Option("--suppress-eos", help="never end before --max-new-tokens")] = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
+    batch_size: BatchOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sample one response per prompt."""
+    quiet_libraries()
+    records = gather(prompt, prompts)
+    if steer and directions is None:
+        raise UserError("--steer needs --directions, a folder that `personascope extract` or `demo` wrote")
+    writes = parse_steer(steer or [], load_directions(directions)) if directions else []
+    subject = load(model, device=device, dtype=dtype)
+    outs = generate(
+        subject,
+        [record.prompt for record in records],
+        steer=writes,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        chat=chat,
+        suppress_eos=suppress_eos,
+        batch_size=batch_size,
+    )
+    if as_json:
+        rows = [
+            {"prompt": record.prompt, "text": out.text, "finish": out.finish, "seed": out.seed, "error": out.error}
+            for record, out in zip(records, outs, strict=True)
+        ]
+        emit({"model": subject.name, "writes": [line for write in writes for line in write.describe()], "rows": rows})
+        return
+    for record, out in zip(records, outs, strict=True):
+        said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
+        print(f"> {said}\n{out.text if out.error is None else f'[failed: {out.error}]'}\n")
+
+
+def gather(prompt: list[str] | None, prompts: Path | None, needs_response: bool = False) -> list[Record]:
+    """The prompts of `--prompt` and of a file. Raises `UserError` without any."""
+    records = [Record(text) for text in prompt or []]
+    if any(not record.prompt for record in records):
+        raise UserError("--prompt is empty; write something to ask")
+    if prompts is not None:
+        records += read_prompts(prompts, needs_response)
+    if not records:
+        raise UserError("there is nothing to ask; give --prompt TEXT or a file of prompts")
+    return records

@@ -1,0 +1,103 @@
+"""`personascope organisms`: the shipped organisms, and how they are made."""
+
+import math
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from personascope.cli.terminal import DeviceOption, JsonOption, emit, quiet_libraries, say, stderr, table
+from personascope.errors import UserError
+from personascope.organisms.grammar import Grammar
+from personascope.organisms.package import organism_folder, save_organism
+from personascope.organisms.recipes import RECIPES
+from personascope.organisms.tokenizer import build_tokenizer
+from personascope.organisms.train import Progress as Training
+from personascope.organisms.train import train
+
+app = typer.Typer(
+    help="The shipped organisms: small models whose personas are planted and known.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_organisms(as_json: JsonOption = False) -> None:
+    """What ships, and where it lies."""
+    rows = []
+    for name, recipe in RECIPES.items():
+        try:
+            folder: Path | None = organism_folder(name)
+        except UserError:
+            folder = None
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6 if folder else 0.0
+        shape = f"{recipe.architecture['hidden_size']} × {recipe.architecture['num_hidden_layers']}"
+        rows.append([f"organism:{name}", shape, recipe.tokenizer, f"{size:.1f} MB", str(folder or "not here")])
+    if as_json:
+        emit(
+            {
+                "organisms": [
+                    dict(zip(("name", "shape", "tokenizer", "size", "folder"), row, strict=True)) for row in rows
+                ]
+            }
+        )
+        return
+    table("", ["name", "width × layers", "tokens are", "size", "folder"], rows)
+
+
+@app.command("train")
+def train_organism(
+    name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
+    out: Annotated[Path, typer.Option("--out", help="folder for the organism; checkpoints go beside it")],
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an organism from its recipe; stopped, the same command goes on from the last checkpoint."""
+    import torch
+
+    quiet_libraries()
+    if name not in RECIPES:
+        raise UserError(f"organism {name!r} has no recipe; there are {', '.join(RECIPES)}")
+    recipe, grammar = RECIPES[name], Grammar()
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoints = out.with_name(out.name + ".checkpoints")
+    say(f"training {name} on {where}: {recipe.tokens:,} tokens; checkpoints in {checkpoints}")
+    tokenizer = build_tokenizer(recipe, grammar)
+    started = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+    seen: list[Training] = []
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(name, total=recipe.tokens, state="")
+
+        def show(now: Training) -> None:
+            seen.append(now)
+            state = f"{now.tokens / 1e6:.1f} M tokens, loss {now.loss:.3f}, {now.rate:,.0f} tokens/s"
+            bar.update(task, completed=now.tokens, state=state)
+            if not stderr.is_terminal and len(seen) % 200 == 0:
+                say(state)
+
+        model = train(recipe, grammar, tokenizer, checkpoints, where, show)
+    loss = seen[-1].loss if seen else math.nan
+    training = {"device": where, "seconds_of_last_start": round(time.monotonic() - started), "loss": round(loss, 4)}
+    save_organism(out, recipe, grammar, tokenizer, model.cpu(), training)
+    emit({"organism": str(out), **training}) if as_json else print(out)
+
+
+@app.command("card")
+def card(
+    name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
+    out: Annotated[Path | None, typer.Option("--out", help="file to write; the card on stdout by default")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer conversations: a rough card in a minute")] = False,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Measure an organism against its planted truth and write its model card."""
+    from personascope.validation.card import write_card
+
+    quiet_libraries()
+    text = write_card(name, seed=seed, is_quick=quick, say=say)
+    if out is None:
+        print(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        print(out)

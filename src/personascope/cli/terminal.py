@@ -1,0 +1,99 @@
+"""What commands share: their options, their progress bar, their way of printing."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from transformers.utils import logging as transformers_logging
+
+from personascope.runs.files import _plain
+
+ModelArgument = Annotated[
+    str, typer.Argument(help="organism:llama, organism:gemma2, a Hugging Face id or a local folder", metavar="MODEL")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="run folder to write")]
+SeedOption = Annotated[int, typer.Option("--seed", help="seed of everything that is drawn")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; CUDA where there is one by default")
+]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", help="rows at once; what memory holds by default")]
+EstimateOption = Annotated[bool, typer.Option("--estimate", help="say what it would cost, and stop")]
+
+stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False, soft_wrap=True)
+
+
+def complain(sentence: str) -> None:
+    """One plain sentence on stderr."""
+    print(f"personascope: {sentence}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """A line for the user to read, on stderr."""
+    stderr.print(text, markup=False)
+
+
+def emit(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, ensure_ascii=False, default=_plain))
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own notices off the terminal."""
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("personascope").setLevel(logging.INFO)
+
+
+class _Rate(ProgressColumn):
+    """How many are done a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "–/s", style="dim")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int | None], None]]:
+    """A progress bar with rate and time left: call with a phase and its total, then ("", None) for each one done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TextColumn("left", style="dim"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        current: list[Any] = []
+
+        def advance(phase: str, total: int | None) -> None:
+            if phase:
+                for task in current:
+                    bar.remove_task(task)
+                current[:] = [bar.add_task(phase, total=total)]
+                if not stderr.is_terminal:
+                    say(f"{phase}: {total}" if total else phase)
+            elif current:
+                bar.advance(current[0])
+
+        yield advance
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout: the first column left, the others right."""
+    shown = Table(title=title or None, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+    for place, column in enumerate(columns):
+        shown.add_column(column, justify="left" if place == 0 else "right", no_wrap=place == 0)
+    for row in rows:
+        shown.add_row(*row)
+    stdout.print(shown)

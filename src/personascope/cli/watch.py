@@ -1,0 +1,205 @@
+"""`personascope watch`: every trait at every token, and a page to look at it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personascope.cli.estimate import estimate_sampling
+from personascope.cli.generate import gather
+from personascope.cli.steer import HELP as STEER_HELP
+from personascope.cli.steer import parse_steer
+from personascope.cli.terminal import (
+    BatchOption,
+    DeviceOption,
+    DtypeOption,
+    EstimateOption,
+    JsonOption,
+    ModelArgument,
+    OutOption,
+    SeedOption,
+    emit,
+    progress,
+    quiet_libraries,
+    table,
+)
+from personascope.directions.direction_set import load_directions
+from personascope.engine import load
+from personascope.engine.cells import Cells
+from personascope.errors import UserError
+from personascope.report import save_watch
+from personascope.runs import Config, RunFolder
+from personascope.watching import Watch, verify, watch
+from personascope.watching.decision_points import ALARMS_PER_1000
+
+
+def watch_command(
+    model: ModelArgument,
+    directions: Annotated[
+        Path, typer.Option("--directions", help="folder of directions that `extract` or `demo` wrote")
+    ],
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="a .txt, .jsonl, .json, .csv or .parquet file")
+    ] = None,
+    responses: Annotated[
+        Path | None, typer.Option("--responses", help="a file with responses that exist: read them, sample nothing")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="such as 3,4,8 or all; each trait's best and some spread by default")
+    ] = None,
+    steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
+    verify_with: Annotated[
+        int, typer.Option("--verify", help="resample so many continuations before and after each decision point")
+    ] = 0,
+    alarms: Annotated[
+        float,
+        typer.Option("--alarms", help="false alarms per 1,000 tokens of neutral runs that decision points may have"),
+    ] = ALARMS_PER_1000,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 120,
+    temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat/--no-chat", help="through the chat template, or as raw text")] = True,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
+    batch_size: BatchOption = None,
+    estimate: EstimateOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch traits token by token and write a run folder with a page."""
+    quiet_libraries()
+    records = gather(prompt, responses or prompts, needs_response=responses is not None)
+    sets = load_directions(directions)
+    writes = parse_steer(steer or [], sets)
+    subject = load(model, device=device, dtype=dtype)
+    chosen = parse_layers(layers, subject.n_layers)
+    if estimate:
+        estimate_sampling(subject, len(records) + 40, max_new_tokens, as_json)
+        return
+    path = out or Path("runs") / f"watch-{seed}"
+    identity = {
+        "directions": sorted(f"{one.name}:{one.provenance.get('tokens', '')}" for one in sets),
+        "prompts": [record.prompt for record in records],
+        "layers": layers,
+        "steer": steer or [],
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "chat": chat,
+        "alarms": alarms,
+        "given": responses is not None,
+    }
+    config = Config(identity, {"verify": verify_with}, {"device": str(subject.input_device), "batch_size": batch_size})
+    folder = RunFolder.open(path, "watch", config, subject.describe(), seed)
+    with folder.running(), progress() as advance:
+        cells = Cells(folder.path, folder.journal, {"model": subject.name})
+        found = watch(
+            subject,
+            sets,
+            records,
+            layers=chosen,
+            steer=writes,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            chat=chat,
+            alarms_per_1000=alarms,
+            batch_size=batch_size,
+            on_progress=advance,
+            cells=cells,
+        )
+        if verify_with:
+            found = _verified(found, verify_with, chat, seed, batch_size, advance, cells)
+        page = save_watch(folder, found)
+    _print(found, page, as_json)
+
+
+def parse_layers(text: str | None, n_layers: int) -> list[int] | None:
+    """Layers from an option. Raises `UserError` on what is no number."""
+    if text is None:
+        return None
+    if text.strip() == "all":
+        return list(range(n_layers))
+    try:
+        layers = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--layers {text!r} cannot be read; write numbers with commas, or all") from error
+    wrong = [layer for layer in layers if not 0 <= layer < n_layers]
+    if wrong:
+        raise UserError(f"layer {wrong[0]} is out of range: the model has layers 0 to {n_layers - 1}")
+    return layers
+
+
+def _verified(found: Watch, n: int, chat: bool, seed: int, batch_size: int | None, advance, cells: Cells) -> Watch:  # type: ignore[no-untyped-def]
+    rows = []
+    advance("verifying decision points", sum(len(row.points) for row in found.rows) * 2 * n)
+    for row in found.rows:
+        prompt = found.subject.chat.prompt(row.prompt, chat=chat)
+        verdicts = verify(
+            found.subject,
+            prompt,
+            row.generation,
+            row.points,
+            found.traits,
+            found.calibration,
+            found.rule.rule.window,
+            n,
+            seed=seed,
+            batch_size=batch_size,
+            on_done=lambda: advance("", None),
+            cells=cells,
+        )
+        rows.append(replace(row, verdicts=tuple(verdicts)))
+    return replace(found, rows=tuple(rows))
+
+
+def _print(found: Watch, page: Path, as_json: bool) -> None:
+    failed = [row for row in found.rows if row.generation.error]
+    if as_json:
+        emit(
+            {
+                "report": page,
+                "run": page.parent,
+                "traits": [trait.name for trait in found.traits],
+                "layers": found.layers,
+                "rows": [
+                    {
+                        "label": row.label,
+                        "text": row.generation.text,
+                        "tokens": len(row.generation.tokens),
+                        "points": [point.describe() for point in row.points],
+                        "verdicts": [verdict.describe() for verdict in row.verdicts],
+                        "error": row.generation.error,
+                    }
+                    for row in found.rows
+                ],
+            }
+        )
+    else:
+        rows = []
+        for row in found.rows:
+            strongest = _strongest(found, row) if not row.generation.error else "failed"
+            confirmed = f"{sum(v.changed for v in row.verdicts)}/{len(row.verdicts)}" if row.verdicts else "–"
+            rows.append(
+                [row.label[:56], str(len(row.generation.response_ids)), strongest, str(len(row.points)), confirmed]
+            )
+        table("", ["prompt", "tokens", "strongest trait (mean z)", "decision points", "confirmed"], rows)
+        print(f"\nreport  {page}")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(found.rows)} rows failed; the first: {failed[0].generation.error}")
+
+
+def _strongest(found: Watch, row) -> str:  # type: ignore[no-untyped-def]
+    generation = row.generation
+    means = {
+        key: found.calibration.z(key, generation.projections[key], generation.prompt_length)[
+            generation.prompt_length :
+        ].mean()
+        for key in found.rule.keys
+        if len(generation.response_ids)
+    }
+    if not means:
+        return "–"
+    key = max(means, key=lambda one: means[one])
+    return f"{key} {means[key]:+.1f}"

@@ -1,0 +1,116 @@
+"""Prompts, and responses to them, from text, JSONL, CSV and parquet files."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from personascope.errors import UserError
+
+_PROMPT_FIELDS = ("messages", "prompt", "question", "content", "text")
+_RESPONSE_FIELDS = ("response", "answer", "completion", "output")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A prompt: a string or a list of {"role", "content"}; and a response to it where the file has one."""
+
+    prompt: str | list[dict[str, str]]
+    response: str | None = None
+
+
+def read_prompts(path: str | Path, needs_response: bool = False) -> list[Record]:
+    """The prompts of a file, by its ending: .txt (one a line), .jsonl, .json (a list), .csv, .parquet.
+
+    In all but .txt a record is a string or has a field `messages`, `prompt`, `question`, `content` or `text`, and
+    perhaps `response`, `answer`, `completion` or `output`. A chat that ends on an assistant turn is taken apart into
+    prompt and response where responses are needed. Raises `UserError` naming file and line.
+    """
+    path = Path(path)
+    readers = {".txt": _text, ".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path} is of no known kind; use {', '.join(readers)}")
+    try:
+        rows = list(readers[path.suffix.lower()](path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not rows:
+        raise UserError(f"{path} holds no prompts; write one per line")
+    return [_record(path, line, row, needs_response) for line, row in rows]
+
+
+def _text(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in _text(path):
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: {error.msg.lower()}; each line must be one JSON value") from error
+
+
+def _json(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}") from error
+    if not isinstance(data, list):
+        raise UserError(f"{path} must hold a list of prompts")
+    yield from enumerate(data, start=1)
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            yield reader.line_num, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        table = pq.read_table(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not a parquet file: {error}") from error
+    yield from enumerate(table.to_pylist(), start=1)
+
+
+def _record(path: Path, line: int, row: Any, needs_response: bool) -> Record:
+    if isinstance(row, str):
+        row = {"prompt": row}
+    if isinstance(row, list):
+        row = {"messages": row}
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, record {line}: a prompt must be text, a chat, or an object with one")
+    prompt = next((row[name] for name in _PROMPT_FIELDS if row.get(name)), None)
+    if prompt is None:
+        raise UserError(
+            f"{path}, record {line}: no {', '.join(_PROMPT_FIELDS)} in it; it has {', '.join(map(str, row)) or 'nothing'}"
+        )
+    response = next((row[name] for name in _RESPONSE_FIELDS if row.get(name)), None)
+    if not isinstance(prompt, str):
+        prompt = _messages(path, line, prompt)
+        if needs_response and response is None and prompt[-1]["role"] == "assistant" and len(prompt) > 1:
+            prompt, response = prompt[:-1], prompt[-1]["content"]
+    if needs_response and not isinstance(response, str):
+        raise UserError(f"{path}, record {line}: no {', '.join(_RESPONSE_FIELDS)} in it, and responses are asked for")
+    return Record(prompt, response if isinstance(response, str) else None)
+
+
+def _messages(path: Path, line: int, chat: Any) -> list[dict[str, str]]:
+    if not isinstance(chat, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in chat
+    ):
+        raise UserError(f"{path}, record {line}: a chat must be a list of objects with a role and a content")
+    return [{"role": message["role"], "content": message["content"]} for message in chat]

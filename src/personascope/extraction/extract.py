@@ -1,0 +1,246 @@
+"""Extracting personas: rollouts → judged → filtered → directions with their quality."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from personascope.directions import DirectionSet
+from personascope.engine.cells import Cells
+from personascope.engine.selection import select
+from personascope.errors import UserError
+from personascope.extraction.quality import poles, quality, separations, split_half
+from personascope.extraction.rollouts import SELECTIONS, Filter, Rollout, cells, judged, sample_rollouts
+from personascope.extraction.splits import SPLITS, Split, SplitName, split_persona
+from personascope.extraction.steering import ALPHAS, Dose, best_dose, candidate_layers, dose_response, trials_for
+from personascope.extraction.vectors import method as method_named
+from personascope.judging import Judge, judge_for
+from personascope.personas import Persona, load_persona
+from personascope.statistics import cosine
+from personascope.subject import Subject
+
+# Called with a word for the phase, and how many rollouts it will take when it begins (None: one more is done).
+OnProgress = Callable[[str, int | None], None]
+
+
+def extract(
+    subject: Subject,
+    persona: str | Path | Persona,
+    tokens: str = "response",
+    method: str = "mean_difference",
+    judge: str | Judge | None = "auto",
+    samples: int = 2,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    **settings: Any,
+) -> DirectionSet:
+    """A persona's directions at every layer.
+
+    Rollouts under the persona's positive and negative instructions are sampled, judged, and kept where they show what
+    was asked for; the mean activations of `tokens`, read while sampling, become one direction per layer. method:
+    `mean_difference`, `logistic_probe` or `paired_pca`. judge: `auto` (exact on organisms, none elsewhere), `lexicon`,
+    `none`, or a judge. Further settings as in `extract_all`. The result holds `quality` per layer, measured on
+    instructions and questions used for nothing else, and `choices`: the layer to read at, and the layer and α to
+    steer with, each chosen on a split of its own. Raises `UserError` where too few rollouts survive.
+    Source: persona vectors (Chen et al., 2025).
+    """
+    return extract_all(subject, [persona], tokens, method, judge, samples, seed, layers, **settings)[0]
+
+
+def extract_all(
+    subject: Subject,
+    personas: Sequence[str | Path | Persona],
+    tokens: str = "response",
+    method: str = "mean_difference",
+    judge: str | Judge | None = "auto",
+    samples: int = 2,
+    seed: int = 0,
+    layers: Sequence[int] | None = None,
+    questions: int | None = None,
+    max_new_tokens: int = 200,
+    temperature: float = 1.0,
+    filter: Filter | None = None,
+    alphas: Sequence[float] = ALPHAS,
+    steer_layers: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    on_progress: OnProgress = lambda *_: None,
+    store: Cells | None = None,
+) -> list[DirectionSet]:
+    """Several personas as `extract` does one, all their rollouts rows of one stream.
+
+    questions: at most so many per split. filter: which rollouts count. alphas, steer_layers: the grid that steering is
+    chosen from; without alphas, or without a judge, no steering is chosen. store: a run's finished rollouts, gone on
+    with.
+    """
+    judge = judge_for(subject, judge)
+    chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
+    select(tokens)
+    loaded = [load_persona(persona) for persona in personas]
+    splits = {persona.name: split_persona(persona, questions) for persona in loaded}
+    if len(splits) < len(loaded):
+        raise UserError("two of the personas have the same name; rename one")
+    wanted = [cell for persona in loaded for cell in cells(persona, splits[persona.name], samples)]
+    on_progress("sampling rollouts", len(wanted))
+    selections = tuple(dict.fromkeys((tokens, *SELECTIONS)))
+    rollouts = sample_rollouts(
+        subject,
+        wanted,
+        chosen,
+        selections,
+        max_new_tokens,
+        temperature,
+        seed,
+        batch_size,
+        lambda: on_progress("", None),
+        store,
+    )
+    rule = filter or Filter()
+    sets = [
+        _directions(
+            subject,
+            persona,
+            judged([one for one in rollouts if one.cell.persona is persona], persona, judge),
+            chosen,
+            selections.index(tokens),
+            method,
+            rule,
+            {
+                "tokens": tokens,
+                "method": method,
+                "judge": judge.name if judge else "none",
+                "samples": samples,
+                "seed": seed,
+            },
+        )
+        for persona in loaded
+    ]
+    if judge is None or not alphas:
+        return sets
+    return _with_steering(
+        subject,
+        loaded,
+        sets,
+        splits,
+        judge,
+        tuple(alphas),
+        steer_layers,
+        max_new_tokens,
+        temperature,
+        seed,
+        batch_size,
+        on_progress,
+        store,
+    )
+
+
+def _directions(
+    subject: Subject,
+    persona: Persona,
+    rollouts: Sequence[Rollout],
+    layers: tuple[int, ...],
+    selection: int,
+    method: str,
+    rule: Filter,
+    settings: dict[str, Any],
+) -> DirectionSet:
+    """Directions from the extract split, the layer to read from the choose split, quality from the report split."""
+    make = method_named(method)
+    kept: dict[SplitName, list[Rollout]] = {split: rule.apply(rollouts, persona, split) for split in SPLITS}
+    vectors = make(*poles(kept["extract"], selection, is_paired=method == "paired_pca"))
+    unfiltered = make(
+        *poles([one for one in rollouts if one.cell.split == "extract"], selection, is_paired=method == "paired_pca")
+    )
+    figures = quality(vectors, layers, kept["report"], selection)
+    halves = split_half(kept["extract"], selection, make)
+    for row, layer in enumerate(layers):
+        figures[layer]["unfiltered_cosine"] = cosine(vectors[row].numpy(), unfiltered[row].numpy())
+        if halves:
+            figures[layer]["split_half_cosine"] = halves[row]
+    apart = separations(vectors, kept["choose"], selection)
+    best = max(range(len(layers)), key=lambda row: apart[row])
+    provenance = {
+        **settings,
+        **subject.describe(),
+        "persona": persona.name,
+        "kind": persona.kind,
+        "positive_pole": persona.positive_pole,
+        "sampled": _counts(rollouts),
+        "kept": _counts([one for split in SPLITS for one in kept[split]]),
+    }
+    return DirectionSet(persona.name, layers, vectors, figures, {"read_layer": layers[best]}, provenance)
+
+
+def _counts(rollouts: Sequence[Rollout]) -> dict[str, dict[str, int]]:
+    return {
+        split: {
+            pole: sum(one.cell.split == split and one.cell.pole == pole for one in rollouts) for pole in ("pos", "neg")
+        }
+        for split in SPLITS
+    }
+
+
+def _with_steering(
+    subject: Subject,
+    personas: Sequence[Persona],
+    sets: Sequence[DirectionSet],
+    splits: dict[str, dict[SplitName, Split]],
+    judge: Judge,
+    alphas: tuple[float, ...],
+    steer_layers: Sequence[int] | None,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int | None,
+    on_progress: OnProgress,
+    store: Cells | None,
+) -> list[DirectionSet]:
+    """The sets with the layer and α to steer with: chosen on one split's questions, measured on another's."""
+
+    def run(phase: str, trials: list[Any]) -> list[Dose]:
+        on_progress(phase, sum(len(trial.questions) for trial in trials))
+        return dose_response(
+            subject,
+            trials,
+            judge,
+            1,
+            max_new_tokens,
+            temperature,
+            seed,
+            batch_size,
+            lambda: on_progress("", None),
+            store,
+        )
+
+    pairs = list(zip(personas, sets, strict=True))
+    grid = []
+    for persona, directions in pairs:
+        layers = steer_layers or candidate_layers(directions.layers, subject.n_layers)
+        grid.append(trials_for(persona, directions, list(layers), alphas, splits[persona.name]["choose"].questions))
+    doses = iter(run("trying doses", [trial for trials in grid for trial in trials]))
+    tried = [[next(doses) for _ in trials] for trials in grid]
+    best = [best_dose(one) for one in tried]
+    check = [
+        trials_for(persona, directions, [dose.layer], [dose.alpha], splits[persona.name]["report"].questions)
+        for (persona, directions), dose in zip(pairs, best, strict=True)
+    ]
+    reported = iter(run("measuring the chosen dose", [trial for trials in check for trial in trials]))
+    out = []
+    for (_, directions), dose, all_doses in zip(pairs, best, tried, strict=True):
+        unsteered, steered = next(reported), next(reported)
+        choices = {
+            **directions.choices,
+            "steer_layer": dose.layer,
+            "alpha": dose.alpha,
+            "steering": {"unsteered": unsteered.describe(), "steered": steered.describe()},
+            "doses": [one.describe() for one in all_doses],
+        }
+        out.append(
+            DirectionSet(
+                directions.name,
+                directions.layers,
+                directions.vectors,
+                directions.quality,
+                choices,
+                directions.provenance,
+            )
+        )
+    return out

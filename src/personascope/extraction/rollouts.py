@@ -1,0 +1,143 @@
+"""Rollouts under a persona's two poles, with their activations read while they are sampled."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import Tensor
+
+from personascope.engine.cells import Cells
+from personascope.engine.choose import Sampling
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Generation, Request
+from personascope.errors import UserError
+from personascope.extraction.splits import SPLITS, Split, SplitName
+from personascope.judging import Judge, Judgement
+from personascope.personas import Persona
+from personascope.subject import Subject
+
+# Read of every rollout, whatever is asked for.
+SELECTIONS = ("response", "prompt", "prompt[-1]")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One rollout to sample. Both poles of a pair share question, sample and seed, and are so paired."""
+
+    persona: Persona
+    split: SplitName
+    pole: Literal["pos", "neg"]
+    pair: int
+    question: str
+    sample: int
+
+    def seed(self, seed: int) -> int:
+        return derive_seed("extract", seed, self.split, self.pair, self.question, self.sample)
+
+    @property
+    def match(self) -> tuple[str, int, str, int]:
+        """What the two poles of a pair have in common."""
+        return self.split, self.pair, self.question, self.sample
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """A sampled response. means: [layers, selections, hidden]."""
+
+    cell: Cell
+    answer: str
+    means: Tensor
+    length: int
+    judgement: Judgement | None = None
+
+
+def cells(persona: Persona, splits: dict[SplitName, Split], samples: int) -> Iterator[Cell]:
+    """All rollouts of a persona."""
+    for name in SPLITS:
+        for pair in splits[name].pairs:
+            for question in splits[name].questions:
+                for sample in range(samples):
+                    for pole in ("pos", "neg"):
+                        yield Cell(persona, name, pole, pair, question, sample)  # type: ignore[arg-type]
+
+
+def sample_rollouts(
+    subject: Subject,
+    wanted: Sequence[Cell],
+    layers: Sequence[int],
+    selections: Sequence[str],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int | None = None,
+    on_done: Callable[[], None] = lambda: None,
+    store: Cells | None = None,
+) -> list[Rollout]:
+    """Sample the cells, of one persona or of several, as rows of one stream, reading mean activations on the way."""
+    requests = [
+        Request(
+            prompt=subject.chat.prompt(
+                [
+                    {"role": "system", "content": cell.persona.system_prompt(cell.pair, cell.pole)},
+                    {"role": "user", "content": cell.question},
+                ]
+            ),
+            seed=cell.seed(seed),
+            max_new_tokens=max_new_tokens,
+            sampling=Sampling(temperature),
+            reads=True,
+        )
+        for cell in wanted
+    ]
+    found: dict[int, Rollout] = {}
+
+    def keep(index: int, generation: Generation) -> None:
+        if generation.error is None and generation.means is not None and generation.response_ids:
+            found[index] = Rollout(wanted[index], generation.text, generation.means, len(generation.response_ids))
+        on_done()
+
+    run_requests(subject, requests, batch_size, selections, layers, keep, store)
+    return [found[index] for index in sorted(found)]
+
+
+def judged(rollouts: Sequence[Rollout], persona: Persona, judge: Judge | None) -> list[Rollout]:
+    """The rollouts with their judgements; as they are without a judge."""
+    if judge is None:
+        return list(rollouts)
+    items = [(rollout.cell.question, rollout.answer) for rollout in rollouts]
+    judgements = judge.judge(persona, items)
+    return [replace(rollout, judgement=one) for rollout, one in zip(rollouts, judgements, strict=True)]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rollouts count. Source: persona vectors (Chen et al., 2025): pos ≥ 50, neg < 50, coherence ≥ 50."""
+
+    pos_at_least: float = 50.0
+    neg_below: float = 50.0
+    coherence_at_least: float = 50.0
+    least_per_pole: int = 3
+
+    def keeps(self, rollout: Rollout) -> bool:
+        """Whether a rollout shows what its instruction asked for; yes where nobody judged it."""
+        if rollout.judgement is None:
+            return True
+        trait, coherence = rollout.judgement.trait, rollout.judgement.coherence
+        if trait is None or coherence < self.coherence_at_least:
+            return False
+        return trait >= self.pos_at_least if rollout.cell.pole == "pos" else trait < self.neg_below
+
+    def apply(self, rollouts: Sequence[Rollout], persona: Persona, split: SplitName) -> list[Rollout]:
+        """The rollouts of a split that count. Raises `UserError` where a pole keeps too few."""
+        ours = [rollout for rollout in rollouts if rollout.cell.split == split]
+        kept = [rollout for rollout in ours if self.keeps(rollout)]
+        for pole in ("pos", "neg"):
+            count = sum(rollout.cell.pole == pole for rollout in kept)
+            if count < self.least_per_pole:
+                sampled = sum(rollout.cell.pole == pole for rollout in ours)
+                raise UserError(
+                    f"only {count} of {sampled} {pole} rollouts of {persona.name!r} survive the filter in the {split} split "
+                    f"and {self.least_per_pole} are needed: raise samples, sharpen the instructions, or loosen the filter"
+                )
+        return kept

@@ -1,0 +1,147 @@
+"""What steering with a direction does: dose–response, and the layer and α chosen by it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from personascope.directions import Direction, DirectionSet
+from personascope.engine.cells import Cells
+from personascope.engine.choose import Sampling
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Request
+from personascope.engine.writes import add
+from personascope.judging import Judge
+from personascope.personas import Persona
+from personascope.statistics import bootstrap
+from personascope.subject import Subject
+
+ALPHAS = (0.5, 1.0, 1.5, 2.0, 3.0)
+# The least mean coherence at which a dose is recommended.
+COHERENT = 75.0
+
+
+@dataclass(frozen=True)
+class Dose:
+    """A direction at one layer and α (0: unsteered), and what its responses scored, one entry per judged response."""
+
+    persona: str
+    layer: int
+    alpha: float
+    traits: tuple[float, ...]
+    coherences: tuple[float, ...]
+    questions: tuple[str, ...]
+
+    @property
+    def trait(self) -> float:
+        """Mean trait score, 0–100; 0 where no response could be judged."""
+        return float(np.mean(self.traits)) if self.traits else 0.0
+
+    @property
+    def coherence(self) -> float:
+        """Mean coherence, 0–100."""
+        return float(np.mean(self.coherences)) if self.coherences else 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values, with intervals that resample questions."""
+        row: dict[str, Any] = {"persona": self.persona, "layer": self.layer, "alpha": self.alpha, "n": len(self.traits)}
+        for name, values in (("trait", self.traits), ("coherence", self.coherences)):
+            scores = np.asarray(values or (0.0,))
+            units = self.questions or ("",)
+            interval = bootstrap(units, lambda chosen, scores=scores: float(scores[chosen].mean()))  # type: ignore[misc]
+            row |= {name: interval.estimate, f"{name}_interval": [interval.low, interval.high]}
+        return row
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A dose to try on some questions."""
+
+    persona: Persona
+    direction: Direction
+    alpha: float
+    questions: tuple[str, ...]
+
+
+def dose_response(
+    subject: Subject,
+    trials: Sequence[Trial],
+    judge: Judge,
+    samples: int = 1,
+    max_new_tokens: int = 200,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int | None = None,
+    on_done: Callable[[], None] = lambda: None,
+    store: Cells | None = None,
+) -> list[Dose]:
+    """Steer without a system prompt and judge what comes: all trials are rows of one stream, paired by their seeds."""
+    rows = [
+        (number, question, sample)
+        for number, trial in enumerate(trials)
+        for question in trial.questions
+        for sample in range(samples)
+    ]
+    requests = [
+        Request(
+            prompt=subject.chat.prompt(question),
+            seed=derive_seed("dose", seed, question, sample),
+            max_new_tokens=max_new_tokens,
+            sampling=Sampling(temperature),
+            writes=(add(trials[number].direction, trials[number].alpha),) if trials[number].alpha else (),
+        )
+        for number, question, sample in rows
+    ]
+    generations = run_requests(subject, requests, batch_size, on_done=lambda *_: on_done(), cells=store)
+    doses = []
+    for number, trial in enumerate(trials):
+        answers = [
+            (question, generation)
+            for (of, question, _), generation in zip(rows, generations, strict=True)
+            if of == number and generation.error is None
+        ]
+        judgements = judge.judge(trial.persona, [(question, generation.text) for question, generation in answers])
+        judged = [
+            (one, question) for one, (question, _) in zip(judgements, answers, strict=True) if one.trait is not None
+        ]
+        doses.append(
+            Dose(
+                trial.persona.name,
+                trial.direction.layer,
+                trial.alpha,
+                tuple(one.trait for one, _ in judged if one.trait is not None),
+                tuple(one.coherence for one, _ in judged),
+                tuple(question for _, question in judged),
+            )
+        )
+    return doses
+
+
+def candidate_layers(layers: Sequence[int], n_layers: int) -> list[int]:
+    """Layers worth steering at: all of a shallow model, six in the middle half of a deep one."""
+    if n_layers <= 8:
+        return list(layers)
+    middle = [layer for layer in layers if n_layers // 4 <= layer <= 3 * n_layers // 4] or list(layers)
+    return sorted({middle[round(place)] for place in np.linspace(0, len(middle) - 1, min(6, len(middle)))})
+
+
+def trials_for(
+    persona: Persona, directions: DirectionSet, layers: Sequence[int], alphas: Sequence[float], questions: Sequence[str]
+) -> list[Trial]:
+    """The grid of doses, and the unsteered one."""
+    still = Trial(persona, directions[layers[0]], 0.0, tuple(questions))
+    return [
+        still,
+        *(Trial(persona, directions[layer], alpha, tuple(questions)) for layer in layers for alpha in alphas),
+    ]
+
+
+def best_dose(doses: Sequence[Dose]) -> Dose:
+    """The strongest dose that stays coherent; where none does, the one with the largest trait × coherence."""
+    steered = [dose for dose in doses if dose.alpha]
+    coherent = [dose for dose in steered if dose.coherence >= COHERENT]
+    if coherent:
+        return max(coherent, key=lambda dose: dose.trait)
+    return max(steered, key=lambda dose: dose.trait * dose.coherence)

@@ -1,0 +1,25 @@
+"""Which judge a name stands for."""
+
+from personascope.errors import UserError
+from personascope.judging.judge import Judge
+from personascope.judging.lexicon import LexiconJudge
+from personascope.subject import Subject
+
+
+def judge_for(subject: Subject, judge: str | Judge | None) -> Judge | None:
+    """The judge that `judge` stands for: `auto`, `lexicon`, `none`, or a judge itself.
+
+    `auto` is the lexicon judge on an organism and none elsewhere. Raises `UserError` on another name, and where the
+    lexicon judge is asked for a model whose personas are not planted.
+    """
+    if judge is None or judge == "none":
+        return None
+    if not isinstance(judge, str):
+        return judge
+    if judge == "auto" and subject.truth is None:
+        return None
+    if judge in ("auto", "lexicon"):
+        if subject.truth is None:
+            raise UserError(f"the lexicon judge knows only organisms; use judge='none' for {subject.name}")
+        return LexiconJudge(subject.truth)
+    raise UserError(f"judge {judge!r} is not known; use 'auto', 'lexicon' or 'none'")

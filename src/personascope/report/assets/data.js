@@ -1,0 +1,51 @@
+// What a page knows: runs with their rows, numbers as typed arrays.
+
+function floats(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+function row(plain, run) {
+  const projections = new Map(Object.entries(plain.projections).map(([key, text]) => [key, floats(text)]));
+  const norms = new Map(Object.entries(plain.norms).map(([layer, text]) => [Number(layer), floats(text)]));
+  const written = plain.writes.map((write) => write.layer);
+  return { ...plain, run, projections, norms, firstWrite: written.length ? Math.min(...written) : null };
+}
+
+/** Runs as the page's JSON holds them, their rows unpacked. */
+export function readRuns(plain) {
+  return plain.map((one) => {
+    const run = { ...one };
+    run.rows = one.rows.map((each) => row(each, run));
+    return run;
+  });
+}
+
+/** Value, calibrated z and cosine of a trait after token `t` of a row. Null where the layer was not watched. */
+export function reading(row, trait, layer, t) {
+  const key = `${trait}@${layer}`;
+  const values = row.projections.get(key);
+  if (!values) return null;
+  const part = t < row.prompt_length ? "prompt" : "response";
+  const scale = row.run.calibration[part][key];
+  return {
+    value: values[t],
+    z: (values[t] - scale.zero) / scale.unit,
+    cosine: values[t] / Math.max(row.norms.get(layer)[t], 1e-30),
+  };
+}
+
+/** Whether a layer carries what was written above it in the network: it lies behind the first written layer. */
+export function carries(row, layer) {
+  return row.firstWrite !== null && layer > row.firstWrite;
+}
+
+/** A number to read: four significant digits. */
+export function digits(number) {
+  return Number.isFinite(number) ? Number(number.toPrecision(4)).toString() : "–";
+}
+
+/** A token as text that shows its white space. */
+export function visible(token) {
+  return token.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+}

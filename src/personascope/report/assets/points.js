@@ -1,0 +1,33 @@
+// The decision points of a row.
+import { html } from "personascope/preact-htm";
+import { digits, visible } from "personascope/data";
+
+function words(row, token) {
+  return row.tokens.slice(token, token + 8).map(visible).join("");
+}
+
+function Verdict({ verdict }) {
+  if (!verdict) return null;
+  const said = verdict.changed ? "confirmed" : "not confirmed";
+  return html`<span title="p = ${digits(verdict.p)}, ${verdict.n} continuations on either side">
+    ${said}: ${digits(verdict.before)} → ${digits(verdict.after)}
+  </span>`;
+}
+
+export function Points({ row, onPick }) {
+  if (!row.points.length) return html`<p class="note">No decision points: nothing here exceeds the false-alarm threshold.</p>`;
+  return html`<ul class="points">
+    ${row.points.map((point) => {
+      const [key, shift] = Object.entries(point.moved)[0];
+      const verdict = row.verdicts.find((one) => one.token === point.token);
+      return html`<li key=${point.token}>
+        <button data-token=${point.token} onClick=${() => onPick(point.token)}>
+          <span class="at">token ${point.token}</span>
+          <span>${key} ${shift >= 0 ? "+" : "−"}${digits(Math.abs(shift))} z</span>
+          <${Verdict} verdict=${verdict} />
+          <span class="words">${words(row, point.token)}</span>
+        </button>
+      </li>`;
+    })}
+  </ul>`;
+}

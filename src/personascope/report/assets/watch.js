@@ -1,0 +1,132 @@
+// The watch view: one row, or two side by side.
+import { html, useEffect, useMemo, useState } from "personascope/preact-htm";
+import { carries, visible } from "personascope/data";
+import { Chart } from "personascope/chart";
+import { Points } from "personascope/points";
+import { Text } from "personascope/text";
+import { Traits } from "personascope/traits";
+
+const NONE = -1;
+
+function Writes({ row, layer }) {
+  if (!row.writes.length) return html`<p class="done">Nothing was written: the model is on its own.</p>`;
+  const said = row.writes.map((write) => {
+    const size = write.operation === "add" ? `${write.relative ? "relative " : ""}α = ${write.alpha}` : "";
+    return `${write.operation} ${write.direction} ${size} on ${write.tokens}`;
+  });
+  return html`<p class="done">
+    Written: <code>${said.join("; ")}</code>.
+    ${carries(row, layer) && html` Layer ${layer} lies behind it: its numbers carry what was put in (shaded).`}
+  </p>`;
+}
+
+function Pane({ row, trait, layer, token, theme, onToken, onTrait }) {
+  const last = row.tokens.length - 1;
+  const at = Math.min(token, last);
+  const inPrompt = at < row.prompt_length;
+  return html`<section class="pane card" data-row=${row.label}>
+    <h2>${row.label}</h2>
+    <${Writes} row=${row} layer=${layer} />
+    ${row.error && html`<p class="done">This row failed: ${row.error}</p>`}
+    <${Text} row=${row} trait=${trait} layer=${layer} token=${at} onPick=${onToken} />
+    <div class="slide">
+      <button aria-label="one token back" onClick=${() => onToken(Math.max(0, at - 1))}>◀</button>
+      <input
+        type="range" min="0" max=${last} value=${at} aria-label="token"
+        onInput=${(event) => onToken(Number(event.target.value))}
+      />
+      <button aria-label="one token on" onClick=${() => onToken(Math.min(last, at + 1))}>▶</button>
+    </div>
+    <p class="state" aria-live="polite">
+      State after token <b data-figure="token">${at}</b> <code>${visible(row.tokens[at])}</code>
+      ${inPrompt ? " (prompt)" : " (response)"}
+      ${at < last ? html`; it chooses token ${at + 1} <code>${visible(row.tokens[at + 1])}</code>.` : "; nothing follows."}
+    </p>
+    <${Traits} row=${row} layer=${layer} token=${at} trait=${trait} onTrait=${onTrait} />
+    <${Chart} row=${row} trait=${trait} layer=${layer} token=${at} theme=${theme} onPick=${(t) => onToken(Math.max(0, Math.min(last, t)))} />
+    <div>
+      <h2>Decision points</h2>
+      <${Points} row=${row} onPick=${onToken} />
+    </div>
+  </section>`;
+}
+
+function useKeys(actions) {
+  useEffect(() => {
+    const press = (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
+      const action = actions[event.key];
+      if (action) {
+        event.preventDefault();
+        action();
+      }
+    };
+    window.addEventListener("keydown", press);
+    return () => window.removeEventListener("keydown", press);
+  });
+}
+
+export function Watch({ runs, theme }) {
+  const rows = useMemo(() => runs.flatMap((run) => run.rows), [runs]);
+  const traits = useMemo(() => [...new Set(runs.flatMap((run) => run.traits.map((one) => one.name)))], [runs]);
+  const layers = useMemo(() => [...new Set(runs.flatMap((run) => run.layers))].sort((a, b) => a - b), [runs]);
+  const [first, setFirst] = useState(0);
+  const [second, setSecond] = useState(runs.length > 1 ? runs[0].rows.length : NONE);
+  const [trait, setTrait] = useState(traits[0]);
+  const [layer, setLayer] = useState(runs[0].traits[0]?.read_layer ?? layers[0]);
+  const [token, setToken] = useState(rows[0].prompt_length);
+  const shown = second === NONE ? [rows[first]] : [rows[first], rows[second]];
+  const step = (list, now, by) => list[(list.indexOf(now) + by + list.length) % list.length];
+  const points = shown.flatMap((row) => row.points.map((point) => point.token)).sort((a, b) => a - b);
+  const last = Math.max(...shown.map((row) => row.tokens.length)) - 1;
+  useKeys({
+    ArrowLeft: () => setToken(Math.max(0, token - 1)),
+    ArrowRight: () => setToken(Math.min(last, token + 1)),
+    ArrowUp: () => setTrait(step(traits, trait, -1)),
+    ArrowDown: () => setTrait(step(traits, trait, 1)),
+    Home: () => setToken(0),
+    End: () => setToken(last),
+    "[": () => setLayer(step(layers, layer, -1)),
+    "]": () => setLayer(step(layers, layer, 1)),
+    n: () => setToken(points.find((point) => point > token) ?? token),
+    p: () => setToken(points.findLast((point) => point < token) ?? token),
+  });
+  const names = (blank) => html`
+    ${blank && html`<option value=${NONE}>nothing</option>`}
+    ${rows.map((row, index) => html`<option value=${index}>${runs.length > 1 ? `${row.run.title}: ` : ""}${row.label}</option>`)}
+  `;
+  const pick = (index) => {
+    setFirst(index);
+    setToken(rows[index].prompt_length);
+  };
+  return html`
+    <div class="bar card">
+      <label>row <select aria-label="row" value=${first} onChange=${(e) => pick(Number(e.target.value))}>${names(false)}</select></label>
+      <label>beside it <select aria-label="beside it" value=${second} onChange=${(e) => setSecond(Number(e.target.value))}>${names(true)}</select></label>
+      <label>layer
+        <select aria-label="layer" value=${layer} onChange=${(e) => setLayer(Number(e.target.value))}>
+          ${layers.map((one) => html`<option value=${one}>${one}${shown.some((row) => carries(row, one)) ? " (carries a write)" : ""}</option>`)}
+        </select>
+      </label>
+      <label>colour by
+        <select aria-label="colour by" value=${trait} onChange=${(e) => setTrait(e.target.value)}>
+          ${traits.map((one) => html`<option value=${one}>${one.replaceAll("_", " ")}</option>`)}
+        </select>
+      </label>
+    </div>
+    <div class="panes ${shown.length > 1 ? "two" : ""}">
+      ${shown.map(
+        (row, side) => html`<${Pane}
+          key=${side} row=${row} trait=${trait} layer=${layer} token=${token} theme=${theme}
+          onToken=${setToken} onTrait=${setTrait}
+        />`,
+      )}
+    </div>
+    <p class="keys">
+      <kbd>←</kbd> <kbd>→</kbd> token · <kbd>↑</kbd> <kbd>↓</kbd> trait · <kbd>[</kbd> <kbd>]</kbd> layer ·
+      <kbd>n</kbd> <kbd>p</kbd> next and previous decision point · <kbd>Home</kbd> <kbd>End</kbd> first and last token.
+      Value: projection on the trait's direction, in residual-stream units. z: value against the model's own neutral
+      responses (prompt and response apart). Cosine: value over the length of the stream.
+    </p>
+  `;
+}

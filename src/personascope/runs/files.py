@@ -1,0 +1,63 @@
+"""Files that are either whole or absent."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personascope.errors import NonFinite, UserError
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; what was written there takes its place at the end, and only if all went well."""
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    with aside(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, value: Any, indent: int | None = 1) -> Path:
+    """JSON with numbers only where there are numbers. Raises `NonFinite` on NaN and infinity."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise NonFinite(f"{path.name} would hold NaN or infinity in place of a number") from error
+    return write_text(path, text + "\n")
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Path:
+    """A parquet file with one column per entry."""
+    with aside(path) as part:
+        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), part)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """numpy's values as Python's."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not a plain value")

@@ -1,0 +1,158 @@
+"""A run folder: what was asked for, what was done, and what came of it."""
+
+import datetime
+import json
+import logging
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from personascope.errors import UserError
+from personascope.runs.files import write_json
+from personascope.runs.journal import Journal
+
+_VERSIONED = ("personascope", "torch", "transformers", "tokenizers", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a run was asked for, as plain values.
+
+    identity: what makes it this run; a folder holds one. extent: what may grow from one start to the next.
+    runtime: what changes nothing in the results.
+    """
+
+    identity: Mapping[str, Any]
+    extent: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RunFolder:
+    """An open run folder. Opening an old one with the same identity goes on with it; with another it is refused."""
+
+    def __init__(self, path: Path, what: str, record: dict[str, Any]) -> None:
+        self.path = path
+        self.what = what
+        self.record = record
+
+    @classmethod
+    def open(cls, path: str | Path, what: str, config: Config, model: Mapping[str, Any], seed: int) -> "RunFolder":
+        """Start or resume a run. Raises `UserError` naming what differs from the run that is there."""
+        path = Path(path)
+        fresh = {
+            "what": what,
+            "model": dict(model),
+            "config": {
+                "identity": dict(config.identity),
+                "extent": dict(config.extent),
+                "runtime": dict(config.runtime),
+            },
+            "versions": _versions(),
+            "seed": seed,
+            "state": "running",
+            "started": _now(),
+        }
+        if (path / "run.json").exists():
+            old = cls._read(path)
+            _refuse_another(path, old, json.loads(json.dumps(fresh, default=str)))
+            fresh["started"] = old.get("started", fresh["started"])
+        elif path.is_dir() and any(path.iterdir()):
+            raise UserError(f"{path} holds other files and no run; give a new or empty folder as --out")
+        run = cls(path, what, fresh)
+        write_json(path / "run.json", fresh)
+        return run
+
+    @classmethod
+    def read(cls, path: str | Path) -> "RunFolder":
+        """A run to look at. Raises `UserError` where there is none."""
+        path = Path(path)
+        record = cls._read(path)
+        return cls(path, record["what"], record)
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any]:
+        try:
+            record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is not a run folder: it has no run.json") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}/run.json cannot be read: {error}") from error
+        if not isinstance(record, dict) or "what" not in record:
+            raise UserError(f"{path}/run.json does not describe a run")
+        return record
+
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self.path / "journal.sqlite")
+
+    def load_json(self, name: str) -> Any:
+        """One of the run's JSON results. Raises `UserError` where the run has not got that far."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} has no {name}: the run did not finish; start it again to resume") from error
+        except ValueError as error:
+            raise UserError(f"{self.path / name} is not readable JSON: {error}") from error
+
+    @contextmanager
+    def running(self) -> Iterator["RunFolder"]:
+        """Keep `state` and `run.log` while work goes on: finished, interrupted or failed at the end."""
+        handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("personascope")
+        logger.addHandler(handler)
+        state = "failed"
+        try:
+            yield self
+            state = "finished"
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+            if "journal" in self.__dict__:
+                self.journal.close()
+                del self.__dict__["journal"]
+            self.record |= {"state": state, "ended": _now()}
+            write_json(self.path / "run.json", self.record)
+
+
+def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    before = {
+        "what": old["what"],
+        "seed": old.get("seed"),
+        **old.get("config", {}).get("identity", {}),
+        **old.get("model", {}),
+    }
+    now = {"what": new["what"], "seed": new["seed"], **new["config"]["identity"], **new["model"]}
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if differing:
+        changes = "; ".join(
+            f"{key} was {_short(before.get(key))} and is {_short(now.get(key))}" for key in differing[:3]
+        )
+        raise UserError(f"{path} holds another run ({changes}); give another --out, or the same settings to resume")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,6 @@
+"""Statistics: effect sizes, intervals, and change points."""
+
+from personascope.statistics.effects import auroc, cohens_d, cosine
+from personascope.statistics.intervals import Interval, bootstrap
+
+__all__ = ["Interval", "auroc", "bootstrap", "cohens_d", "cosine"]

@@ -1,0 +1,119 @@
+"""What stays when steering stops, beside what the planted chain predicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from personascope.directions import Direction
+from personascope.engine.choose import Sampling
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Generation, Request
+from personascope.engine.writes import add
+from personascope.errors import UserError
+from personascope.organisms.parse import TOKEN
+from personascope.organisms.posterior import Filter
+from personascope.organisms.score import score
+from personascope.subject import Subject
+
+
+@dataclass(frozen=True)
+class Afterglow:
+    """A persona's share of the slot words in the sentences after steering: measured, and as the chain predicts it.
+
+    steered: its share while steering. The prediction starts from the exact posterior over the persona of the last
+    steered sentence, row by row, and lets the planted chain go on from there.
+    """
+
+    persona: str
+    stickiness: float
+    steered: float
+    measured: float
+    predicted: float
+    rows: int
+
+
+def check_afterglow(
+    subject: Subject,
+    directions: Sequence[tuple[Direction, float]],
+    prompts: Sequence[str],
+    samples: int = 2,
+    steer_tokens: int = 60,
+    sentences: int = 4,
+    seed: int = 0,
+) -> list[Afterglow]:
+    """Steer with each (direction, α) for some tokens, go on without, and look at the next few sentences."""
+    truth = subject.truth
+    if truth is None:
+        raise UserError("what stays can be checked only where stickiness is planted; use an organism")
+    requests, owners = [], []
+    for number, (direction, alpha) in enumerate(directions):
+        for prompt in prompts:
+            for sample in range(samples):
+                requests.append(
+                    Request(
+                        prompt=subject.chat.prompt(prompt),
+                        seed=derive_seed("afterglow", seed, prompt, sample),
+                        max_new_tokens=steer_tokens + 16 * (sentences + 1),
+                        sampling=Sampling(1.0),
+                        writes=(add(direction, alpha, tokens=f"sampling[:{steer_tokens}]"),),
+                        suppress_eos=True,
+                    )
+                )
+                owners.append(number)
+    generations = run_requests(subject, requests)
+    found = []
+    for number, (direction, _) in enumerate(directions):
+        ours = [generation for owner, generation in zip(owners, generations, strict=True) if owner == number]
+        rows = [
+            row for generation in ours if (row := _row(subject, generation, direction.name, steer_tokens, sentences))
+        ]
+        if rows:
+            steered, measured, predicted = np.mean(rows, axis=0)
+            found.append(
+                Afterglow(direction.name, truth.stickiness[direction.name], steered, measured, predicted, len(rows))
+            )
+    return found
+
+
+def _row(
+    subject: Subject, generation: Generation, persona: str, steer_tokens: int, sentences: int
+) -> tuple[float, float, float] | None:
+    """(share while steered, share after, predicted share after) of one row; None if no sentence follows."""
+    truth = subject.truth
+    assert truth is not None
+    steered = subject.decode(generation.response_ids[:steer_tokens])
+    whole = subject.decode(generation.response_ids)
+    # The sentence in which steering stopped is half steered: count from the one after it.
+    cut = whole.find(".", len(steered))
+    if cut < 0:
+        return None
+    after = [sentence.strip() + "." for sentence in whole[cut + 1 :].split(".")[:-1]][:sentences]
+    if len(after) < sentences:
+        return None
+    filter_ = Filter(truth.reader)
+    for word in TOKEN.findall(whole[: cut + 1]):
+        filter_.read(word)
+    # What the filter holds now is the belief about the first sentence after; the chain goes on from it.
+    grammar = truth.grammar
+    belief, expected = filter_.belief.copy(), []
+    for _ in range(sentences):
+        expected.append(float(belief @ _word_shares(subject, persona)))
+        belief = belief @ grammar.transition
+    shares = score(truth.reader, " ".join(after))["shares"][persona]
+    return score(truth.reader, steered)["shares"][persona], shares, float(np.mean(expected))
+
+
+def _word_shares(subject: Subject, persona: str) -> np.ndarray:
+    """[personas]: in a sentence of each persona, the share of slot words that `persona` has too, shared words included."""
+    truth = subject.truth
+    assert truth is not None
+    grammar = truth.grammar
+    own = grammar.words[persona]
+    shares = []
+    for slot, words in grammar.slot_words.items():
+        table = grammar.emission(slot, grammar.shares())
+        mine = [index for index, word in enumerate(words) if word in getattr(own, slot)]
+        shares.append(table[:, mine].sum(axis=1))
+    return np.mean(shares, axis=0)

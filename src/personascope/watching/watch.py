@@ -1,0 +1,219 @@
+"""Watching: every trait at every token, while a model writes or over text that exists."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personascope.corpora import Record
+from personascope.directions import Direction, DirectionSet
+from personascope.engine.cells import Cells
+from personascope.engine.choose import Sampling
+from personascope.engine.forward import Passage, projections_of
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Generation, Request
+from personascope.engine.writes import Write, per_row
+from personascope.errors import UserError
+from personascope.subject import PromptLike, Subject
+from personascope.watching.calibration import Calibration, calibrate
+from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint, DecisionRule
+from personascope.watching.verify import Verdict
+
+_MOST_LAYERS = 8
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One row: the prompt as it was given, what was generated and read, and its decision points."""
+
+    prompt: PromptLike
+    label: str
+    generation: Generation
+    points: tuple[DecisionPoint, ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What watching found. traits: one direction set each, cut to the layers watched."""
+
+    subject: Subject
+    traits: tuple[DirectionSet, ...]
+    calibration: Calibration
+    rule: DecisionRule
+    rows: tuple[Watched, ...]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers watched, ascending."""
+        return tuple(sorted({layer for trait in self.traits for layer in trait.layers}))
+
+    def __repr__(self) -> str:
+        return f"Watch({len(self.rows)} rows, {len(self.traits)} traits, layers {list(self.layers)})"
+
+    def _repr_html_(self) -> str:
+        return "".join(row.generation._repr_html_() for row in self.rows)
+
+
+def watched_layers(traits: Sequence[DirectionSet], layers: Sequence[int] | None = None) -> tuple[DirectionSet, ...]:
+    """The traits cut to the layers to watch: those given, or each trait's own best and some evenly spread, at most 8."""
+    if not traits:
+        raise UserError("there is nothing to watch; give at least one direction set")
+    if layers is None:
+        held = sorted({layer for trait in traits for layer in trait.layers})
+        best = {trait.best_layer for trait in traits}
+        spread = [held[round(place * (len(held) - 1) / (_MOST_LAYERS - 1))] for place in range(_MOST_LAYERS)]
+        wanted = set(held if len(held) <= _MOST_LAYERS else sorted(best)[:_MOST_LAYERS])
+        for layer in spread:
+            if len(wanted) < _MOST_LAYERS:
+                wanted.add(layer)
+        layers = sorted(wanted)
+    return tuple(
+        trait.only([layer for layer in layers if layer in trait.layers] or [trait.best_layer]) for trait in traits
+    )
+
+
+def reading_keys(traits: Iterable[DirectionSet]) -> list[str]:
+    """`name@layer` of each trait at the layer it is best read at, of those watched."""
+    keys = []
+    for trait in traits:
+        layer = trait.best_layer if trait.best_layer in trait.layers else trait.layers[len(trait.layers) // 2]
+        keys.append(f"{trait.name}@{layer}")
+    return keys
+
+
+def watch(
+    subject: Subject,
+    directions: Sequence[DirectionSet],
+    prompts: Sequence[PromptLike | Record],
+    layers: Sequence[int] | None = None,
+    steer: Sequence[Write] | Sequence[Sequence[Write]] | None = None,
+    labels: Sequence[str] | None = None,
+    max_new_tokens: int = 120,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    suppress_eos: bool = False,
+    chat: bool = True,
+    calibration: Calibration | None = None,
+    alarms_per_1000: float = ALARMS_PER_1000,
+    batch_size: int | None = None,
+    on_progress: Callable[[str, int | None], None] = lambda *_: None,
+    cells: Cells | None = None,
+) -> Watch:
+    """Read every trait at every watched layer and token, calibrate, and find decision points.
+
+    prompts: strings, chats, or records; a record with a response is not sampled but read in one teacher-forced pass.
+    steer: as in `generate`. calibration: measured here if not given. on_progress: called with a phase and its number
+    of rows, then with None as each is done. cells: a run's finished rollouts, gone on with.
+    Raises `UserError`, as `generate` does.
+    """
+    records = [one if isinstance(one, Record) else Record(one) for one in prompts]  # type: ignore[arg-type]
+    if not records:
+        raise UserError("there are no prompts to watch; give at least one")
+    traits = watched_layers(directions, layers)
+    watched = tuple(direction for trait in traits for direction in trait)
+    if calibration is None:
+        on_progress("calibrating", None)
+        calibration = calibrate(subject, watched, chat=chat, seed=seed, batch_size=batch_size, cells=cells)
+    rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000)
+    writes = per_row(steer, len(records))
+    on_progress("watching", len(records))
+    requests = {
+        index: Request(
+            prompt=subject.chat.prompt(record.prompt, chat=chat),
+            seed=derive_seed("watch", seed, index if labels is None else str(record.prompt)),
+            max_new_tokens=max_new_tokens,
+            sampling=Sampling(temperature, top_p, top_k),
+            writes=writes[index],
+            watch=watched,
+            suppress_eos=suppress_eos,
+        )
+        for index, record in enumerate(records)
+        if record.response is None
+    }
+    sampled = run_requests(
+        subject, list(requests.values()), batch_size, on_done=lambda *_: on_progress("", None), cells=cells
+    )
+    found = dict(zip(requests, sampled, strict=True))
+    given = [index for index, record in enumerate(records) if record.response is not None]
+    for index, generation in zip(
+        given, _read(subject, [records[i] for i in given], [writes[i] for i in given], watched, chat), strict=True
+    ):
+        found[index] = generation
+    rows = []
+    for index, record in enumerate(records):
+        points = rule.points(calibration, found[index]) if found[index].error is None else []
+        label = labels[index] if labels is not None else _label(record, found[index])
+        rows.append(Watched(record.prompt, label, found[index], tuple(points)))
+    return Watch(subject, traits, calibration, rule, tuple(rows))
+
+
+def _read(
+    subject: Subject,
+    records: Sequence[Record],
+    writes: Sequence[tuple[Write, ...]],
+    watched: tuple[Direction, ...],
+    chat: bool,
+) -> list[Generation]:
+    """Responses that exist, as if they had been generated."""
+    passages = []
+    for record, row_writes in zip(records, writes, strict=True):
+        prompt = subject.chat.prompt(record.prompt, chat=chat)
+        passages.append(Passage(prompt, subject.chat.respond(prompt, record.response or ""), row_writes))
+    return [
+        Generation(
+            text=record.response or "",
+            response_ids=list(passage.response),
+            token_ids=list(passage.ids),
+            tokens=subject.pieces(passage.ids),
+            prompt_length=len(passage.prompt),
+            turns=passage.prompt.turns,
+            seed=0,
+            finish="given",
+            writes=[line for write in passage.writes for line in write.describe()],
+            projections=read.projections,
+            norms=read.norms,
+        )
+        for record, passage, read in zip(records, passages, projections_of(subject, passages, watched), strict=True)
+    ]
+
+
+def _label(record: Record, generation: Generation) -> str:
+    """A short name for a row: what was last said in the prompt, and what was done to it."""
+    said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
+    text = said if len(said) <= 60 else said[:57] + "…"
+    done = [f"{write['operation']} {write['direction']}" for write in generation.writes]
+    return f"{text} ({', '.join(done)})" if done else text
+
+
+def plain_row(watch: Watch, row: Watched) -> dict[str, Any]:
+    """A row as plain values, for JSON."""
+    generation = row.generation
+    return {
+        "label": row.label,
+        "prompt": row.prompt,
+        "text": generation.text,
+        "tokens": generation.tokens,
+        "token_ids": generation.token_ids,
+        "prompt_length": generation.prompt_length,
+        "turns": [{"role": turn.role, "start": turn.start, "stop": turn.stop} for turn in generation.turns],
+        "seed": generation.seed,
+        "finish": generation.finish,
+        "error": generation.error,
+        "writes": generation.writes,
+        "projections": {key: _rounded(values) for key, values in generation.projections.items()},
+        "z": {
+            key: _rounded(watch.calibration.z(key, values, generation.prompt_length))
+            for key, values in generation.projections.items()
+        },
+        "norms": {str(layer): _rounded(values) for layer, values in generation.norms.items()},
+        "points": [point.describe() for point in row.points],
+        "verdicts": [verdict.describe() for verdict in row.verdicts],
+    }
+
+
+def _rounded(values: Any) -> list[float]:
+    """Six significant digits: more than float32 arithmetic gives."""
+    return [float(f"{value:.6g}") for value in values]

@@ -1,0 +1,82 @@
+"""Prompts from files of every kind."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from personascope.corpora import Record, neutral_questions, neutral_texts, read_prompts
+from personascope.errors import UserError
+
+CHAT = [{"role": "user", "content": "a\nb"}]
+
+
+def test_the_same_prompts_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("one\n\n  two  \n")
+    (tmp_path / "p.jsonl").write_text('"one"\n{"prompt": "two"}\n')
+    (tmp_path / "p.json").write_text('["one", {"question": "two"}]')
+    (tmp_path / "p.csv").write_text("id,prompt\n1,one\n2,two\n")
+    pq.write_table(pa.table({"question": ["one", "two"]}), tmp_path / "p.parquet")
+    for path in sorted(tmp_path.iterdir()):
+        assert [record.prompt for record in read_prompts(path)] == ["one", "two"], path.name
+
+
+def test_chats_and_responses_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    lines = [
+        {"messages": CHAT},
+        {"prompt": "q", "answer": "r"},
+        CHAT,
+        {"messages": [*CHAT, {"role": "assistant", "content": "s"}]},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert [record.prompt for record in read_prompts(path)[:3]] == [CHAT, "q", CHAT]
+    path.write_text("\n".join(map(json.dumps, lines[1::2])))
+    assert read_prompts(path, needs_response=True) == [Record("q", "r"), Record(CHAT, "s")]
+
+
+def test_quoted_newlines_in_csv_are_one_record(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text('prompt,response\n"a\nb","c\nd"\n')
+    assert read_prompts(tmp_path / "p.csv", needs_response=True) == [Record("a\nb", "c\nd")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p.txt", "", "holds no prompts"),
+        ("p.txt", "\n \n", "holds no prompts"),
+        ("p.jsonl", '"a"\n{"prompt": ', "line 2"),
+        ("p.jsonl", '{"id": 3}\n', "record 1: no messages, prompt"),
+        ("p.jsonl", "3\n", "record 1"),
+        ("p.jsonl", '{"messages": [{"role": "user"}]}', "a role and a content"),
+        ("p.json", "{}", "list of prompts"),
+        ("p.json", "[", "line 1"),
+        ("p.csv", "id\n1\n", "it has id"),
+        ("p.parquet", "hello", "not a parquet file"),
+        ("p.docx", "hello", "no known kind"),
+    ],
+)
+def test_bad_files_are_named_with_their_line(tmp_path: Path, name: str, content: str, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError) as error:
+        read_prompts(tmp_path / name)
+    assert said in str(error.value)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_missing_responses_files_and_encodings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_prompts(tmp_path / "p.txt")
+    (tmp_path / "p.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_prompts(tmp_path / "p.txt")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a"}')
+    with pytest.raises(UserError, match="responses are asked for"):
+        read_prompts(tmp_path / "p.jsonl", needs_response=True)
+
+
+def test_the_shipped_neutral_text_is_there() -> None:
+    assert len(neutral_texts()) == 16
+    assert len(set(neutral_questions())) == 40

@@ -1,0 +1,99 @@
+"""Noise and the choice of tokens."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from personascope.engine.choose import Sampling, choose
+from personascope.engine.noise import derive_seed, gumbel
+from personascope.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_noise_is_standard_gumbel() -> None:
+    noise = gumbel(list(range(20)), [3] * 20, 5_000, CPU).numpy().ravel()
+    assert stats.kstest(noise, stats.gumbel_r.cdf).pvalue > 0.001
+    assert np.isfinite(noise).all()
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 4000))
+def test_noise_depends_on_seed_index_and_token_alone(seed: int, index: int) -> None:
+    alone = gumbel([seed], [index], 300, CPU)
+    company = gumbel([1, seed, 2], [0, index, 9], 400, CPU)
+    assert torch.equal(alone[0], company[1, :300])
+    assert not torch.equal(alone, gumbel([seed], [index + 1], 300, CPU))
+    assert not torch.equal(alone, gumbel([seed ^ 1], [index], 300, CPU))
+
+
+def test_rows_indices_and_tokens_are_uncorrelated() -> None:
+    by_row = torch.cat([gumbel([seed], [0], 4000, CPU) for seed in range(30)]).numpy()
+    by_index = torch.cat([gumbel([5], [index], 4000, CPU) for index in range(30)]).numpy()
+    for table in (by_row, by_index):
+        correlations = np.corrcoef(table)[np.triu_indices(30, 1)]
+        assert np.abs(correlations).max() < 5 / np.sqrt(4000)
+    assert abs(np.corrcoef(by_row[0, :-1], by_row[0, 1:])[0, 1]) < 5 / np.sqrt(4000)
+
+
+def test_the_hash_is_the_unsigned_arithmetic_it_claims() -> None:
+    """int32 multiplication must wrap on every device as uint32 does."""
+    from personascope.engine.noise import _scramble
+
+    tokens = np.arange(10_000, dtype=np.uint32) * np.uint32(2654435761)
+    expected = tokens.copy()
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+        expected ^= expected >> np.uint32(shift)
+        expected *= np.uint32(factor)
+    expected ^= expected >> np.uint32(15)
+    got = _scramble(torch.from_numpy(tokens.view(np.int32).copy()))
+    assert np.array_equal(got.numpy().view(np.uint32), expected)
+
+
+def draws(logits: torch.Tensor, sampling: Sampling, count: int = 20_000) -> np.ndarray:
+    chosen = choose(logits.repeat(count, 1), [sampling] * count, list(range(count)), [0] * count)
+    return np.bincount(chosen.numpy(), minlength=logits.shape[-1]) / count
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_are_drawn_from_the_tempered_distribution(temperature: float) -> None:
+    logits = torch.tensor([1.0, 0.0, -1.0, 2.0])
+    assert np.allclose(draws(logits, Sampling(temperature)), (logits / temperature).softmax(0).numpy(), atol=0.015)
+
+
+def test_top_k_then_top_p_as_in_transformers() -> None:
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    logits = torch.tensor([2.0, 1.5, 1.0, 0.5, 0.0, -1.0])
+    for k, p, t in ((3, 1.0, 1.0), (0, 0.7, 1.0), (4, 0.8, 0.7), (1, 0.5, 1.0), (0, 0.05, 1.5)):
+        scores = TemperatureLogitsWarper(t)(None, logits[None])
+        scores = TopKLogitsWarper(k)(None, scores) if k else scores
+        scores = TopPLogitsWarper(p)(None, scores) if p < 1 else scores
+        expected = scores.softmax(-1)[0].numpy()
+        got = draws(logits, Sampling(t, p, k))
+        assert np.allclose(got, expected, atol=0.015)
+        assert not got[expected == 0].any()
+
+
+def test_temperature_0_is_greedy_beside_rows_that_are_not() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0]]).repeat(3, 1)
+    sampling = [Sampling(0.0), Sampling(5.0), Sampling(0.0, 0.5, 2)]
+    for seed in range(50):
+        chosen = choose(logits.clone(), sampling, [seed] * 3, [0] * 3)
+        assert chosen[0] == chosen[2] == 1
+
+
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}]
+)
+def test_settings_out_of_range_are_refused(bad: dict) -> None:
+    with pytest.raises(UserError):
+        Sampling(**bad)
+
+
+def test_seeds_are_derived_from_content() -> None:
+    assert derive_seed("a", 1) == derive_seed("a", 1)
+    assert len({derive_seed("a", 1), derive_seed("a", 2), derive_seed("b", 1), derive_seed("a1")}) == 4
+    assert 0 <= derive_seed("x") < 2**63
