@@ -1,10 +1,35 @@
 """Personascope: find, watch, steer, explain and transport personas in open-weight language models."""
 
-from personascope.directions import Direction, DirectionSet
-from personascope.engine import ablate, activations, add, cap, generate, load, replace
-from personascope.errors import NonFinite, PersonascopeError, UserError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personascope.directions import Direction, DirectionSet
+    from personascope.engine import ablate, activations, add, cap, generate, load, replace
+    from personascope.errors import NonFinite, PersonascopeError, UserError
+    from personascope.extraction import extract, extract_from_texts
+    from personascope.watching import watch
 
 __version__ = "0.1.0"
+
+# Each name is imported when it is first used: torch and transformers take seconds that `personascope traits` can do without.
+_HOMES = {
+    "Direction": "directions",
+    "DirectionSet": "directions",
+    "NonFinite": "errors",
+    "PersonascopeError": "errors",
+    "UserError": "errors",
+    "ablate": "engine",
+    "activations": "engine",
+    "add": "engine",
+    "cap": "engine",
+    "extract": "extraction",
+    "extract_from_texts": "extraction",
+    "generate": "engine",
+    "load": "engine",
+    "replace": "engine",
+    "watch": "watching",
+}
 
 __all__ = [
     "Direction",
@@ -16,7 +41,22 @@ __all__ = [
     "activations",
     "add",
     "cap",
+    "extract",
+    "extract_from_texts",
     "generate",
     "load",
     "replace",
+    "watch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'personascope' has no attribute {name!r}")
+    value = getattr(import_module(f"personascope.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -8,7 +8,19 @@ import pytest
 from personascope.errors import UserError
 from personascope.personas import load_persona, persona_names
 
-TRAITS = ["refusal", "uncertainty", "verbosity", "overconfidence", "corrigibility", "evil", "sycophantic", "hallucinating", "silly", "formal", "concise"]
+TRAITS = [
+    "refusal",
+    "uncertainty",
+    "verbosity",
+    "overconfidence",
+    "corrigibility",
+    "evil",
+    "sycophantic",
+    "hallucinating",
+    "silly",
+    "formal",
+    "concise",
+]
 
 
 def write(path: Path, **changes: object) -> Path:

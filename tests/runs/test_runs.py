@@ -84,9 +84,14 @@ def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
     write_json(path, {"a": np.float32(1.5), "b": np.arange(2)})
     with pytest.raises(ps.NonFinite):
         write_json(path, {"a": float("nan")})
-    with pytest.raises(RuntimeError), aside(path) as part:
-        part.write_text("half")
-        raise RuntimeError
+
+    def stop_half_way() -> None:
+        with aside(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stop_half_way()
     assert json.loads(path.read_text()) == {"a": 1.5, "b": [0, 1]}
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
     write_table(tmp_path / "x.parquet", {"n": [1, 2], "s": ["a", "b"]})

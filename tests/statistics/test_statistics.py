@@ -1,5 +1,7 @@
 """Effect sizes, intervals, change points."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,7 +75,7 @@ def test_the_statistic_does_not_depend_on_level_or_channel_order() -> None:
 def test_peaks_are_apart_and_every_high_place_is_near_one(values: np.ndarray, apart: int) -> None:
     found = peaks(values, apart)
     places = [place for place, _ in found]
-    assert all(other - one > apart for one, other in zip(places, places[1:], strict=False))
+    assert all(other - one > apart for one, other in itertools.pairwise(places))
     for place in np.flatnonzero(values > 0):
         assert any(abs(place - peak) <= apart and height >= values[place] for peak, height in found)
 

@@ -85,3 +85,6 @@ def _print(found: Demo) -> None:
 
 def _arrows(steering: dict) -> list[str]:  # type: ignore[type-arg]
     return [f"{steering['unsteered'][name]:.0f} → {steering['steered'][name]:.0f}" for name in ("trait", "coherence")]
+
+
+COMMAND = demo

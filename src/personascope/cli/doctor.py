@@ -39,7 +39,7 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         emit({"checks": [dict(zip(("what", "found", "state"), check, strict=True)) for check in checks]})
     else:
-        table("", ["what", "found", ""], [list(check) for check in checks])
+        table("", ["what", "found", ""], [list(check) for check in checks], ["found", ""])
     missing = [what for what, _, state in checks if state == "missing"]
     if missing:
         raise UserError(
@@ -99,3 +99,6 @@ def _organisms() -> list[tuple[str, str, str]]:
         except UserError:
             rows.append((f"organism:{name}", "no weights", "missing"))
     return rows
+
+
+COMMAND = doctor

@@ -139,3 +139,6 @@ def summary(directions: DirectionSet) -> list[str]:
         f"{before['trait']:.0f} → {after['trait']:.0f}",
         f"{before['coherence']:.0f} → {after['coherence']:.0f}",
     ]
+
+
+COMMAND = extract_command

@@ -85,3 +85,6 @@ def gather(prompt: list[str] | None, prompts: Path | None, needs_response: bool 
     if not records:
         raise UserError("there is nothing to ask; give --prompt TEXT or a file of prompts")
     return records
+
+
+COMMAND = generate_command

@@ -2,29 +2,26 @@
 
 import sys
 import warnings
+from importlib import import_module
 
-import click
 import typer
 
-from personascope.cli import demo, doctor, extract, generate, organisms, report, traits, watch
-from personascope.cli.terminal import complain
 from personascope.errors import PersonascopeError, UserError
 
-app = typer.Typer(
-    help="Find, watch, steer, explain and transport personas in open-weight language models.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("demo")(demo.demo)
-app.command("traits")(traits.traits)
-app.command("extract")(extract.extract_command)
-app.command("watch")(watch.watch_command)
-app.command("generate")(generate.generate_command)
-app.command("report")(report.report_command)
-app.command("doctor")(doctor.doctor)
-app.add_typer(organisms.app, name="organisms")
+# typer's own base of all mistakes on the command line; it has no public name.
+_UsageError = typer.BadParameter.__mro__[1]
+
+# Where each command lives. Only the one that is asked for is imported: some need torch, which takes seconds.
+_COMMANDS = {
+    "demo": "demo",
+    "traits": "traits",
+    "extract": "extract",
+    "watch": "watch",
+    "generate": "generate",
+    "report": "report",
+    "organisms": "organisms",
+    "doctor": "doctor",
+}
 
 
 def main() -> None:
@@ -36,22 +33,49 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command with its arguments and return the exit code; errors become one sentence on stderr."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = _app(arguments)(arguments, standalone_mode=False)
     except UserError as error:
-        complain(str(error))
-        return 2
-    except click.UsageError as error:
-        complain(error.format_message())
-        return 2
+        return _complain(str(error), 2)
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error)
+            return 0
+        command = " ".join(["personascope", *(one for one in arguments[:1] if one in _COMMANDS)])
+        return _complain(f"{str(error).rstrip('.')}; see `{command} --help`", 2)
     except PersonascopeError as error:
-        complain(str(error))
-        return 1
-    except (KeyboardInterrupt, click.Abort):
-        complain("interrupted; what was finished is kept, and the same command goes on from there")
-        return 130
+        return _complain(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted; what was finished is kept, and the same command goes on from there", 130)
     except BrokenPipeError:
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _app(arguments: list[str]) -> typer.Typer:
+    """The app with the command that is asked for; with all of them where none is, or an unknown one."""
+    app = typer.Typer(
+        help="Find, watch, steer, explain and transport personas in open-weight language models.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    # A callback keeps the app a group of commands even while it has a single one.
+    app.callback()(lambda: None)
+    asked = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    for name, module in _COMMANDS.items():
+        if asked in (None, name):
+            command = import_module(f"personascope.cli.{module}").COMMAND
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name)
+            else:
+                app.command(name)(command)
+    return app
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(f"personascope: {sentence}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

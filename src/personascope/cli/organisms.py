@@ -43,7 +43,7 @@ def list_organisms(as_json: JsonOption = False) -> None:
             }
         )
         return
-    table("", ["name", "width × layers", "tokens are", "size", "folder"], rows)
+    table("", ["name", "width × layers", "tokens are", "size", "folder"], rows, ["tokens are", "folder"])
 
 
 @app.command("train")
@@ -101,3 +101,6 @@ def card(
     else:
         out.write_text(text, encoding="utf-8")
         print(out)
+
+
+COMMAND = app

@@ -21,3 +21,6 @@ def report_command(
     """Make the page of a run, or of several to compare."""
     page = write_report(runs, out or runs[0] / "report.html")
     emit({"report": page}) if as_json else print(page)
+
+
+COMMAND = report_command

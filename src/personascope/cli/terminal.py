@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
-from transformers.utils import logging as transformers_logging
 
-from personascope.runs.files import _plain
+from personascope.runs.files import plain
 
 ModelArgument = Annotated[
     str, typer.Argument(help="organism:llama, organism:gemma2, a Hugging Face id or a local folder", metavar="MODEL")
@@ -31,12 +31,8 @@ BatchOption = Annotated[int | None, typer.Option("--batch-size", help="rows at o
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="say what it would cost, and stop")]
 
 stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False, soft_wrap=True)
-
-
-def complain(sentence: str) -> None:
-    """One plain sentence on stderr."""
-    print(f"personascope: {sentence}", file=sys.stderr)
+# A pipe has no width: what goes into one is not broken into lines.
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def say(text: str) -> None:
@@ -46,11 +42,13 @@ def say(text: str) -> None:
 
 def emit(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, default=_plain))
+    print(json.dumps(value, ensure_ascii=False, default=plain))
 
 
 def quiet_libraries() -> None:
     """Keep the libraries' own notices off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.set_verbosity_error()
     logging.getLogger("personascope").setLevel(logging.INFO)
 
@@ -89,11 +87,18 @@ def progress() -> Iterator[Callable[[str, int | None], None]]:
         yield advance
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: the first column left, the others right."""
-    shown = Table(title=title or None, title_justify="left", title_style="bold", show_edge=False, pad_edge=False)
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> None:
+    """A table on stdout: the first column and those named in `words` to the left, the others to the right."""
+    shown = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        show_edge=False,
+        pad_edge=False,
+        box=box.SIMPLE_HEAD,
+    )
     for place, column in enumerate(columns):
-        shown.add_column(column, justify="left" if place == 0 else "right", no_wrap=place == 0)
+        shown.add_column(column, justify="left" if place == 0 or column in words else "right", no_wrap=place == 0)
     for row in rows:
         shown.add_row(*row)
     stdout.print(shown)

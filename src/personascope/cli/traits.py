@@ -29,4 +29,12 @@ def traits(
         emit({"personas": [{"name": p.name, "kind": p.kind, "positive_pole": p.positive_pole} for p in personas]})
         return
     ordered = sorted(personas, key=lambda persona: (persona.kind != "trait", persona.name))
-    table("", ["name", "kind", "positive pole"], [[p.name, p.kind, p.positive_pole] for p in ordered])
+    table(
+        "",
+        ["name", "kind", "positive pole"],
+        [[p.name, p.kind, p.positive_pole] for p in ordered],
+        ["kind", "positive pole"],
+    )
+
+
+COMMAND = traits

@@ -203,3 +203,6 @@ def _strongest(found: Watch, row) -> str:  # type: ignore[no-untyped-def]
         return "–"
     key = max(means, key=lambda one: means[one])
     return f"{key} {means[key]:+.1f}"
+
+
+COMMAND = watch_command

@@ -196,9 +196,8 @@ class Activations:
 
     def collect(self) -> Tensor:
         """[tokens, layers, hidden] float32 on the CPU."""
-        whole = torch.stack([self._read[layer] for layer in self.chosen], dim=1)
-        self._read.clear()
-        return whole
+        read = [self._read.pop(layer) for layer in self.chosen]
+        return read[0][:, None] if len(read) == 1 else torch.stack(read, dim=1)
 
 
 def visit(readers: Sequence[Reader], layer: int, when: When, stream: Tensor) -> None:

@@ -69,6 +69,11 @@ class RowStream:
         """Rows that have not ended."""
         return len(self._live) + len(self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """Rows that have not joined yet."""
+        return len(self._waiting)
+
     def submit(self, request: Request) -> int:
         """Take a row in and return its number. Raises `UserError` if the model cannot run it."""
         self._check(request)

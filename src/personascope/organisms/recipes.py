@@ -105,7 +105,7 @@ RECIPES: dict[str, Recipe] = {
         architecture={
             "hidden_size": 160,
             "intermediate_size": 448,
-            "num_hidden_layers": 7,
+            "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "head_dim": 40,
@@ -115,6 +115,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=22_000_000,
+        tokens=12_000_000,
     ),
 }

@@ -39,7 +39,7 @@ def write_text(path: Path, text: str) -> Path:
 def write_json(path: Path, value: Any, indent: int | None = 1) -> Path:
     """JSON with numbers only where there are numbers. Raises `NonFinite` on NaN and infinity."""
     try:
-        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=plain)
     except ValueError as error:
         raise NonFinite(f"{path.name} would hold NaN or infinity in place of a number") from error
     return write_text(path, text + "\n")
@@ -52,7 +52,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
     return path
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """numpy's values as Python's."""
     if isinstance(value, np.ndarray):
         return value.tolist()

@@ -1,18 +1,13 @@
 // All traits along the tokens of a row.
 import { html, useEffect, useRef } from "personascope/preact-htm";
 import * as echarts from "personascope/echarts";
-import { reading } from "personascope/data";
-
-const COLOURS = [
-  "#d95f02", "#1b78b4", "#33a02c", "#c2185b", "#6a3d9a", "#8d6e00", "#00897b", "#5d4037", "#e7298a", "#546e7a",
-  "#7cb342", "#3949ab", "#f9a825", "#00acc1", "#8e24aa", "#ef5350", "#26a69a", "#795548", "#607d8b", "#cddc39",
-];
+import { carries, lineColour, reading } from "personascope/data";
 
 function option(row, trait, layer, style) {
   const tokens = row.tokens.map((_, t) => t);
   return {
     animation: false,
-    grid: { left: 44, right: 14, top: 12, bottom: 30 },
+    grid: { left: 44, right: 14, top: 22, bottom: 30 },
     xAxis: {
       type: "value", min: 0, max: Math.max(row.tokens.length - 1, 1), name: "token", nameLocation: "middle", nameGap: 18,
       axisLine: { lineStyle: { color: style.line } }, axisLabel: { color: style.soft }, splitLine: { show: false },
@@ -30,7 +25,7 @@ function option(row, trait, layer, style) {
       silent: true,
       z: one.name === trait ? 5 : 2,
       lineStyle: { width: one.name === trait ? 2.6 : 1, opacity: one.name === trait ? 1 : 0.45 },
-      color: COLOURS[index % COLOURS.length],
+      color: lineColour(index),
       data: tokens.filter((t) => t > 0).map((t) => [t, reading(row, one.name, layer, t)?.z ?? null]),
       ...(index === 0 && {
         markArea: {
@@ -85,7 +80,7 @@ export function Chart({ row, trait, layer, token, theme, onPick }) {
     place.current();
   }, [row, trait, layer, theme]);
   useEffect(() => place.current(), [token]);
-  return html`<div class="chart" role="img" aria-label="z of every trait along the tokens; ${trait} is drawn strong">
+  return html`<div class="chart ${carries(row, layer) ? "carried" : ""}" role="img" aria-label="z of every trait along the tokens; ${trait} is drawn strong">
     <div class="canvas" ref=${box}></div>
     <div class="cursor" ref=${cursor}></div>
   </div>`;

@@ -40,6 +40,16 @@ export function carries(row, layer) {
   return row.firstWrite !== null && layer > row.firstWrite;
 }
 
+const LINES = [
+  "#d95f02", "#1b78b4", "#33a02c", "#c2185b", "#6a3d9a", "#8d6e00", "#00897b", "#5d4037", "#e7298a", "#546e7a",
+  "#7cb342", "#3949ab", "#f9a825", "#00acc1", "#8e24aa", "#ef5350", "#26a69a", "#795548", "#607d8b", "#cddc39",
+];
+
+/** The colour of a trait's line, by its place among the run's traits. */
+export function lineColour(index) {
+  return LINES[index % LINES.length];
+}
+
 /** A number to read: four significant digits. */
 export function digits(number) {
   return Number.isFinite(number) ? Number(number.toPrecision(4)).toString() : "–";
