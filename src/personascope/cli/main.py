@@ -9,7 +9,7 @@ import typer
 from personascope.errors import PersonascopeError, UserError
 
 # typer's own base of all mistakes on the command line; it has no public name.
-_UsageError = typer.BadParameter.__mro__[1]
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 
 # Where each command lives. Only the one that is asked for is imported: some need torch, which takes seconds.
 _COMMANDS = {

@@ -84,23 +84,27 @@ def train_organism(
     emit({"organism": str(out), **training}) if as_json else print(out)
 
 
-@app.command("card")
-def card(
-    name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
-    out: Annotated[Path | None, typer.Option("--out", help="file to write; the card on stdout by default")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="fewer conversations: a rough card in a minute")] = False,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+@app.command("figures")
+def figures(
+    names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,
+    out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("figures.md"),
+    cards: Annotated[
+        bool, typer.Option("--cards", help="also write the model cards into the organisms' folders")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="a small sample: rough figures in minutes")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="of all that is sampled")] = 0,
 ) -> None:
-    """Measure an organism against its planted truth and write its model card."""
-    from personascope.validation.card import write_card
+    """Measure organisms against their planted truth: reading, steering, what stays after it, decision points."""
+    from personascope.runs.files import write_text
+    from personascope.validation import card
+    from personascope.validation.figures import QUICK, Effort, measure
 
     quiet_libraries()
-    text = write_card(name, seed=seed, is_quick=quick, say=say)
-    if out is None:
-        print(text)
-    else:
-        out.write_text(text, encoding="utf-8")
-        print(out)
+    measured = [measure(name, QUICK if quick else Effort(), seed, say) for name in names or RECIPES]
+    command = "personascope organisms figures" + (" --quick" if quick else "") + (f" --seed {seed}" if seed else "")
+    print(write_text(out, card.page(measured, command)))
+    for one in measured if cards else ():
+        print(write_text(organism_folder(one.organism) / "README.md", card.card(one)))
 
 
 COMMAND = app

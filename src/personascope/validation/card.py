@@ -1,0 +1,250 @@
+"""Figures as Markdown: an organism's model card, and the page of all figures."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from personascope.organisms.package import organism_folder
+from personascope.organisms.recipes import RECIPES, Recipe
+from personascope.validation.figures import (
+    AFTERGLOW_WITHIN,
+    DECISIONS_ABOVE,
+    DECISIONS_OF_POSTERIOR,
+    READING_WITHIN,
+    SHARE,
+    WELL_FORMED,
+    Figures,
+)
+from personascope.validation.reading import Reading
+
+
+def card(figures: Figures) -> str:
+    """The model card, `README.md` in the organism's folder."""
+    recipe = RECIPES[figures.organism]
+    training = json.loads((organism_folder(figures.organism) / "training.json").read_text(encoding="utf-8"))
+    return "\n".join(
+        [
+            "---",
+            "license: mit",
+            "language: en",
+            "library_name: transformers",
+            "tags: [organism, persona, interpretability]",
+            "---",
+            "",
+            f"# organism:{figures.organism}",
+            "",
+            "A small chat model whose personas are planted, so that every instrument can be checked against the truth. It "
+            "writes simple English about nothing in particular and is of no use for anything else.",
+            "",
+            *_making(recipe, training),
+            "",
+            "## Figures",
+            "",
+            *_figures(figures),
+        ]
+    )
+
+
+def page(all_figures: Sequence[Figures], command: str) -> str:
+    """The page of figures over several organisms; `command` is what makes it."""
+    lines = [
+        "# Figures",
+        "",
+        f"Made by `{command}`. All of them come from the organisms, whose truth is known; none is claimed for any other "
+        "model.",
+    ]
+    for figures in all_figures:
+        lines += ["", f"## organism:{figures.organism}", "", *_figures(figures)]
+    return "\n".join(lines)
+
+
+def _making(recipe: Recipe, training: dict[str, Any]) -> list[str]:
+    shape = recipe.architecture
+    tokens = "words" if recipe.tokenizer == "words" else f"byte-level BPE, {recipe.vocabulary:,} entries"
+    window = f", sliding window {shape['sliding_window']}" if "sliding_window" in shape else ""
+    return [
+        "| made of | |",
+        "|---|---|",
+        f"| architecture | {recipe.config_class.__name__.removesuffix('Config')}, {shape['num_hidden_layers']} layers of "
+        f"width {shape['hidden_size']}{window} |",
+        f"| tokens are | {tokens} |",
+        f"| context | {recipe.context:,} tokens in training, {shape['max_position_embeddings']:,} at most |",
+        "| corpus | conversations of 1–10 turns and documents, drawn from the grammar in `truth.json`; seed "
+        f"{recipe.seed} |",
+        f"| trained on | {recipe.tokens:,} tokens, batches of {recipe.batch_tokens:,}, Muon at {recipe.matrix_rate} for "
+        f"matrices, AdamW at {recipe.other_rate} for the rest, decayed to zero |",
+        f"| last loss | {training['loss']} nats a response token |",
+        f"| rebuilt by | `personascope organisms train {recipe.name} --out {recipe.name}` |",
+    ]
+
+
+def _figures(figures: Figures) -> list[str]:
+    return [
+        *_summary(figures),
+        "",
+        "### Reading",
+        "",
+        "AUROC of the projection after each token, at the layer chosen for reading, against the planted persona of the "
+        "next word. Beside it: the exact posterior given the same text (what can be known at all), decayed counts of the "
+        "persona's own words, and the projection at layer 0. *Neutral*: only after words that no persona owns.",
+        "",
+        "Without a system prompt:",
+        "",
+        *_readings(figures.free),
+        "",
+        "Under system prompts that hold a persona:",
+        "",
+        *_readings(figures.held),
+        "",
+        "### Steering, and what stays after it",
+        "",
+        "Layer and α were chosen on other questions. *Share*: of the slot words, those that are the persona's own. "
+        "*After*: its share in the four sentences after steering stopped at token 60, and what the planted chain predicts "
+        "from the exact belief at that moment.",
+        "",
+        *_table(
+            "persona|layer|α|share|unsteered|well-formed|stickiness|after|predicted|difference",
+            (
+                [
+                    one.persona,
+                    str(one.layer),
+                    f"{one.alpha:g}",
+                    _number(one.share),
+                    _number(one.unsteered_share),
+                    _number(one.well_formed),
+                    f"{after.stickiness:g}",
+                    _number(after.measured),
+                    _number(after.predicted),
+                    f"{after.measured - after.predicted:+.3f}",
+                ]
+                for one in figures.steered
+                for after in figures.afterglow
+                if after.persona == one.persona
+            ),
+        ),
+        "",
+        "### System prompts",
+        "",
+        "Eval questions, which are not in the corpus. For a persona of words its share of the slot words, for a behaviour "
+        "how far it is shown; in brackets the same of conversations drawn from the grammar.",
+        "",
+        *_table(
+            "persona|slightly|plain|very|negated|well-formed",
+            (
+                [
+                    one.persona,
+                    *(f"{shown:.2f} ({planted:.2f})" for shown, planted in zip(one.shown, one.planted, strict=True)),
+                    f"{one.negated:.2f} ({one.planted_negated:.2f})",
+                    _number(one.well_formed),
+                ]
+                for one in figures.prompted
+            ),
+        ),
+        "",
+        "### Decision points",
+        "",
+        "F1 of places within two tokens of planted switches of persona; the rule's false alarms are set on neutral texts.",
+        "",
+        *_table(
+            "rule on projections|same rule on the exact posterior|every full stop|random places|switches|tokens",
+            [
+                [
+                    _number(figures.decisions.projections),
+                    _number(figures.decisions.posterior),
+                    _number(figures.decisions.full_stops),
+                    _number(figures.decisions.random),
+                    str(figures.decisions.switches),
+                    str(figures.decisions.tokens),
+                ]
+            ],
+        ),
+        "",
+    ]
+
+
+def _summary(figures: Figures) -> list[str]:
+    """What was to be reached, and by how many personas it was."""
+    decisions = figures.decisions
+    after = {one.persona: one for one in figures.afterglow}
+    rows = [
+        [
+            f"reading without a system prompt: within {READING_WITHIN} of the posterior",
+            *_reached((one.persona, one.posterior - one.projection, READING_WITHIN) for one in figures.free),
+        ],
+        [
+            f"reading under system prompts: within {READING_WITHIN} of the posterior",
+            *_reached((one.persona, one.posterior - one.projection, READING_WITHIN) for one in figures.held),
+        ],
+        [
+            "reading on neutral words, without a system prompt: above word counting",
+            *_reached((one.persona, one.neutral_words - one.neutral_projection, 0.0) for one in figures.free),
+        ],
+        [
+            "reading on neutral words, under system prompts: above word counting",
+            *_reached((one.persona, one.neutral_words - one.neutral_projection, 0.0) for one in figures.held),
+        ],
+        [
+            f"steering: share ≥ {SHARE} at well-formed ≥ {WELL_FORMED}",
+            *_reached(
+                (one.persona, max(SHARE - one.share, WELL_FORMED - one.well_formed), 0.0) for one in figures.steered
+            ),
+        ],
+        [
+            f"after steering: within {AFTERGLOW_WITHIN} of the chain's prediction",
+            *_reached((name, abs(one.measured - one.predicted), AFTERGLOW_WITHIN) for name, one in after.items()),
+        ],
+        [
+            f"decision points: F1 at least {DECISIONS_OF_POSTERIOR} of the posterior's",
+            *_reached([("", DECISIONS_OF_POSTERIOR - decisions.projections / max(decisions.posterior, 1e-9), 0.0)]),
+        ],
+        [
+            f"decision points: F1 at least {DECISIONS_ABOVE} above full stops and random places",
+            *_reached(
+                [("", DECISIONS_ABOVE - (decisions.projections - max(decisions.full_stops, decisions.random)), 0.0)]
+            ),
+        ],
+    ]
+    return _table("to reach|reached|falls short by", rows)
+
+
+def _reached(checks: Iterable[tuple[str, float, float]]) -> list[str]:
+    """How many of (name, shortfall, allowed) hold, and which don't."""
+    listed = list(checks)
+    short = sorted(((gap - allowed, name) for name, gap, allowed in listed if not gap <= allowed), reverse=True)
+    if len(listed) == 1:
+        return ["yes" if not short else "no", f"{short[0][0]:.3f}" if short else "–"]
+    return [
+        f"{len(listed) - len(short)} of {len(listed)}",
+        ", ".join(f"{name} {gap:.3f}" for gap, name in short) or "–",
+    ]
+
+
+def _readings(readings: Sequence[Reading]) -> list[str]:
+    columns = "persona|layer|projection|posterior|words|layer 0|neutral: projection|neutral: posterior|neutral: words"
+    names = (
+        "projection",
+        "posterior",
+        "words",
+        "embedding",
+        "neutral_projection",
+        "neutral_posterior",
+        "neutral_words",
+    )
+    rows = [[one.persona, str(one.layer), *(_number(getattr(one, name)) for name in names)] for one in readings]
+    means = [_number(float(np.mean([getattr(one, name) for one in readings]))) for name in names]
+    return _table(columns, [*rows, ["*mean*", "", *means]])
+
+
+def _table(columns: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    names = columns.split("|")
+    return [
+        "| " + " | ".join(names) + " |",
+        "|" + "|".join("---" if place == 0 else "--:" for place in range(len(names))) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"

@@ -1,0 +1,127 @@
+"""Extraction on an organism, whose personas are known."""
+
+import collections
+from pathlib import Path
+
+import pytest
+import torch
+
+import personascope as ps
+from personascope.engine.cells import Cells
+from personascope.engine.forward import Passage, means_of
+from personascope.extraction.extract import extract_all
+from personascope.extraction.rollouts import SELECTIONS, Filter, cells, sample_rollouts
+from personascope.extraction.splits import SPLITS, split_persona
+from personascope.extraction.steering import Dose, best_dose
+from personascope.personas import load_persona, persona_names
+from personascope.runs import Config, RunFolder
+from personascope.statistics import cosine
+from personascope.subject import Subject
+
+SMALL = {"samples": 1, "questions": 5, "alphas": (1.0,), "steer_layers": [3]}
+
+
+@pytest.fixture(scope="module")
+def extracted(llama: Subject) -> list[ps.DirectionSet]:
+    return extract_all(llama, ["formal", "pirate"], **SMALL)
+
+
+@pytest.mark.parametrize("name", persona_names())
+def test_no_two_splits_share_a_question_or_an_instruction(name: str) -> None:
+    splits = split_persona(load_persona(name))
+    assert collections.Counter(q for split in SPLITS for q in splits[split].questions).most_common(1)[0][1] == 1
+    assert collections.Counter(p for split in SPLITS for p in splits[split].pairs).most_common(1)[0][1] == 1
+    assert all(splits[split].questions and splits[split].pairs for split in SPLITS)
+
+
+def test_directions_tell_unseen_rollouts_apart_and_are_not_noise(extracted: list[ps.DirectionSet]) -> None:
+    for one in extracted:
+        best = one.quality[one.best_layer]
+        assert best["auroc"] >= 0.95 > best["auroc_null"]
+        assert best["auroc_interval"][0] <= best["auroc"] <= best["auroc_interval"][1]
+        assert best["cohens_d"] > 1
+        assert best["split_half_cosine"] > 0.6
+        assert best["unfiltered_cosine"] > 0.8
+    one, other = extracted
+    assert abs(cosine(one.best.vector.numpy(), other.best.vector.numpy())) < 0.6
+
+
+def test_steering_with_the_chosen_dose_brings_the_persona_out(extracted: list[ps.DirectionSet]) -> None:
+    for one in extracted:
+        measured = one.choices["steering"]
+        assert measured["steered"]["trait"] > measured["unsteered"]["trait"] + 30
+        assert {dose["alpha"] for dose in one.choices["doses"]} == {0.0, 1.0}
+
+
+def test_all_that_was_sampled_is_accounted_for(extracted: list[ps.DirectionSet]) -> None:
+    for one in extracted:
+        provenance = one.provenance
+        # Three instruction pairs, five questions and one sample in the extract split; one pair in the others.
+        assert provenance["sampled"] == {
+            "extract": {"pos": 15, "neg": 15},
+            "choose": {"pos": 5, "neg": 5},
+            "report": {"pos": 5, "neg": 5},
+        }
+        for split in SPLITS:
+            for pole in ("pos", "neg"):
+                assert 3 <= provenance["kept"][split][pole] <= provenance["sampled"][split][pole]
+
+
+def test_means_read_while_sampling_are_those_of_a_pass_over_the_same_tokens(llama: Subject) -> None:
+    persona = load_persona("formal")
+    wanted = list(cells(persona, split_persona(persona, 2), 1))[:6]
+    layers = [0, 3, 5]
+    rollouts = sample_rollouts(llama, wanted, layers, SELECTIONS, 40, 1.0, 0)
+    assert len(rollouts) == len(wanted)
+    for rollout in rollouts:
+        chat = [
+            {"role": "system", "content": persona.system_prompt(rollout.cell.pair, rollout.cell.pole)},
+            {"role": "user", "content": rollout.cell.question},
+        ]
+        again = ps.generate(llama, chat, seed=[rollout.cell.seed(0)], max_new_tokens=40)[0]
+        assert again.text == rollout.answer
+        prompt = llama.chat.prompt(chat)
+        passage = Passage(prompt, tuple(again.response_ids))
+        whole = means_of(llama, [passage], layers, SELECTIONS)[0]
+        torch.testing.assert_close(rollout.means, whole.transpose(0, 1), atol=1e-4, rtol=1e-4)
+
+
+def test_a_second_start_samples_nothing_again(
+    llama: Subject, tmp_path: Path, extracted: list[ps.DirectionSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder.open(tmp_path / "run", "extract", Config({}), llama.describe(), 0)
+    first = extract_all(llama, ["formal", "pirate"], store=Cells(run.path, run.journal, {}), **SMALL)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a rollout is sampled again")
+
+    monkeypatch.setattr("personascope.engine.stream.RowStream.step", refuse)
+    second = extract_all(llama, ["formal", "pirate"], store=Cells(run.path, run.journal, {}), **SMALL)
+    for one, other, fresh in zip(first, second, extracted, strict=True):
+        assert torch.equal(one.vectors, other.vectors)
+        assert one.quality == other.quality
+        assert one.choices == other.choices
+        torch.testing.assert_close(one.vectors, fresh.vectors, atol=1e-4, rtol=1e-4)
+
+
+def test_too_few_survivors_are_an_error_that_says_so(llama: Subject) -> None:
+    with pytest.raises(ps.UserError, match=r"only \d+ of 15 pos rollouts of 'formal' survive the filter"):
+        ps.extract(llama, "formal", questions=5, samples=1, filter=Filter(pos_at_least=101.0), alphas=())
+
+
+def test_a_model_without_planted_personas_is_extracted_without_a_judge(subject: Subject) -> None:
+    one = ps.extract(subject, "evil", samples=1, questions=3, max_new_tokens=8)
+    assert one.layers == tuple(range(subject.n_layers))
+    assert one.provenance["judge"] == "none"
+    assert "alpha" not in one.choices
+    with pytest.raises(ps.UserError, match="knows only organisms"):
+        ps.extract(subject, "evil", judge="lexicon")
+
+
+def test_the_strongest_coherent_dose_is_chosen() -> None:
+    def dose(alpha: float, trait: float, coherence: float) -> Dose:
+        return Dose("p", 3, alpha, (trait,), (coherence,), ("q",))
+
+    still = dose(0.0, 99.0, 99.0)
+    assert best_dose([still, dose(1, 60, 90), dose(2, 80, 80), dose(3, 95, 40)]).alpha == 2
+    assert best_dose([still, dose(1, 10, 70), dose(2, 80, 60), dose(3, 95, 5)]).alpha == 2

@@ -1,0 +1,148 @@
+"""Watching: calibration, decision points, their verification, and text that already exists."""
+
+import numpy as np
+import pytest
+import torch
+
+import personascope as ps
+from personascope.corpora import Record
+from personascope.engine.forward import Passage, projections_of
+from personascope.engine.rows import Generation
+from personascope.extraction.extract import extract_all
+from personascope.organisms.conversation import Conversation, Response, Sampler
+from personascope.organisms.switches import neutral_texts
+from personascope.statistics.change_points import fit_rule
+from personascope.subject import Prompt, Subject
+from personascope.watching import verify, watch
+from personascope.watching.calibration import calibrate
+from personascope.watching.decision_points import DecisionPoint, DecisionRule
+
+PROMPTS = ["What should I know about tea?", "Who are you?"]
+
+
+@pytest.fixture(scope="module")
+def traits(llama: Subject) -> list[ps.DirectionSet]:
+    return extract_all(llama, ["formal", "pirate", "evil"], samples=1, questions=5, alphas=())
+
+
+def test_neutral_runs_have_mean_zero_and_unit_spread(llama: Subject, traits: list[ps.DirectionSet]) -> None:
+    watched = [one.best for one in traits]
+    found = calibrate(llama, watched, max_new_tokens=40)
+    for direction in watched:
+        z = [
+            found.z(direction.key, run.projections[direction.key], run.prompt_length)[run.prompt_length :]
+            for run in found.runs
+        ]
+        whole = np.concatenate(z)
+        assert whole.mean() == pytest.approx(0, abs=1e-3)
+        assert whole.std() == pytest.approx(1, abs=1e-3)
+
+
+def test_z_does_not_depend_on_the_length_or_origin_of_the_direction(llama: Subject) -> None:
+    vector = torch.randn(llama.hidden_size, generator=torch.Generator().manual_seed(0))
+    pair = [ps.Direction(vector, 3, "one"), ps.Direction(10 * vector, 3, "ten")]
+    found = calibrate(llama, pair, max_new_tokens=20)
+    run = found.runs[0]
+    one, ten = (found.z(direction.key, run.projections[direction.key], run.prompt_length) for direction in pair)
+    np.testing.assert_allclose(one, ten, atol=1e-3)
+
+
+def test_what_watching_shows_is_what_a_pass_over_the_same_tokens_reads(
+    llama: Subject, traits: list[ps.DirectionSet]
+) -> None:
+    seen = watch(llama, traits, PROMPTS, max_new_tokens=30)
+    for row in seen.rows:
+        generation = row.generation
+        for key, values in generation.projections.items():
+            assert len(values) == len(generation.token_ids) == len(generation.tokens), key
+        again = projections_of(llama, [Passage(Prompt(tuple(generation.token_ids), (), ""))], [t.best for t in traits])[
+            0
+        ]
+        for key, values in again.projections.items():
+            np.testing.assert_allclose(generation.projections[key], values, atol=2e-3, rtol=1e-3)
+            assert (np.abs(generation.cosines[key]) <= 1 + 1e-5).all()
+
+
+def test_text_that_exists_is_read_as_if_it_had_been_generated(llama: Subject, traits: list[ps.DirectionSet]) -> None:
+    sampled = watch(llama, traits, PROMPTS, max_new_tokens=150)
+    records = [Record(row.prompt, row.generation.text) for row in sampled.rows if row.generation.finish == "end"]
+    assert records
+    given = watch(llama, traits, records, calibration=sampled.calibration)
+    by_text = {row.generation.text: row for row in sampled.rows}
+    for row in given.rows:
+        before = by_text[row.generation.text]
+        # A given text has no end token of its own.
+        length = len(row.generation.token_ids)
+        assert row.generation.token_ids == before.generation.token_ids[:length]
+        assert row.generation.prompt_length == before.generation.prompt_length
+        for key, values in row.generation.projections.items():
+            np.testing.assert_allclose(values, before.generation.projections[key][:length], atol=2e-3, rtol=1e-3)
+
+
+def test_the_false_alarm_rate_is_the_one_asked_for(llama: Subject) -> None:
+    draw = np.random.default_rng(0)
+
+    def still(texts: int) -> list[np.ndarray]:
+        """Correlated noise, as projections of a response are."""
+        noise = draw.normal(size=(texts, 204, 5))
+        return [series[:-4] + series[1:-3] + series[2:-2] + series[3:-1] for series in noise]
+
+    for rate in (2.0, 5.0, 10.0):
+        rule = fit_rule(still(200), 8, rate)
+        alarms = sum(len(rule.points(series)) for series in still(200))
+        assert alarms / 40 == pytest.approx(rate, rel=0.25)
+
+
+def test_a_step_is_found_where_it_is(llama: Subject, traits: list[ps.DirectionSet]) -> None:
+    found = calibrate(llama, [one.best for one in traits], max_new_tokens=60)
+    rule = DecisionRule.fit(found, [one.best.key for one in traits])
+    run = max(found.runs, key=lambda each: len(each.response_ids))
+    key = traits[0].best.key
+    at = run.prompt_length + len(run.response_ids) // 2
+    # The rows from at − 1 on choose the tokens from `at` on.
+    moved = run.projections[key].copy()
+    moved[at - 1 :] += 12 * found.scales["response"][key].unit
+    stepped = Generation(**{**vars(run), "projections": {**run.projections, key: moved}})
+    points = rule.points(found, stepped)
+    nearest = min(points, key=lambda point: abs(point.token - at))
+    assert abs(nearest.token - at) <= 1
+    assert next(iter(nearest.moved)) == key
+    assert nearest.moved[key] > 6
+    assert nearest.statistic == max(point.statistic for point in points)
+
+
+def test_verification_confirms_a_planted_switch_and_not_a_place_where_nothing_happens(
+    llama: Subject, traits: list[ps.DirectionSet]
+) -> None:
+    truth = llama.truth
+    assert truth is not None
+    sampler = Sampler(truth.grammar, 5)
+    sentences = (*sampler.stretch("neutral", 5), *sampler.stretch("evil", 6))
+    text = truth.label(Conversation(None, (sampler.question(),), (Response(sentences, {}),)))
+    response = np.flatnonzero(text.persona >= 0)
+    switch = int(np.flatnonzero(text.persona == truth.personas.index("evil"))[0])
+    quiet = int(response[0]) + 12
+    start = int(response[0])
+    prompt = Prompt(tuple(text.ids[:start]), (), "")
+    given = tuple(text.ids[start : int(response[-1]) + 1])
+    generation = Generation("", list(given), text.ids[: int(response[-1]) + 1], [], start, (), 0, "given")
+    key = next(one for one in traits if one.name == "evil").best.key
+    points = [DecisionPoint(place, 1.0, {key: 1.0}) for place in (quiet, switch)]
+    calibration = calibrate(llama, [one.best for one in traits], max_new_tokens=60)
+    nothing, moved = verify(llama, prompt, generation, points, traits, calibration, window=12, n=24)
+    assert moved.changed and moved.after > moved.before + 0.3
+    assert not nothing.changed
+    assert (nothing.token, moved.token) == (quiet, switch)
+
+
+def test_neutral_text_really_is_neutral(llama: Subject) -> None:
+    assert llama.truth is not None
+    for one in neutral_texts(llama.truth, 5):
+        assert set(one.persona[one.persona >= 0]) == {0}
+
+
+def test_nothing_to_watch_is_refused(llama: Subject, traits: list[ps.DirectionSet]) -> None:
+    with pytest.raises(ps.UserError, match="no prompts"):
+        watch(llama, traits, [])
+    with pytest.raises(ps.UserError, match="nothing to watch"):
+        watch(llama, [], PROMPTS)
