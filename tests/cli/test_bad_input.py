@@ -72,8 +72,8 @@ def with_(*more: str, without: tuple[str, ...] = ()) -> list[str]:
 
 CASES = {
     "no command of that name": (["wach"], 2, "No such command 'wach'"),
-    "an argument is missing": (["watch", MODEL], 2, "--directions"),
-    "an option is no number": (with_("--seed", "x"), 2, "not a valid int"),
+    "an argument is missing": (["watch", MODEL], 2, "'--directions'"),
+    "an option is no number": (with_("--seed", "x"), 2, "'--seed'"),
     "unknown organism": (["generate", "organism:lama", "--prompt", "x"], 2, "did you mean 'organism:llama'"),
     "unknown model": (["generate", "no/such-model", "--prompt", "x"], 2, "'no/such-model' was not found"),
     "a folder that is no model": (["generate", "./nothing", "--prompt", "x"], 2, "does not hold a readable model"),

@@ -227,7 +227,7 @@ def large() -> dict:
         "turns": [],
         "writes": [],
         "error": None,
-        "points": [{"token": 300, "statistic": 9.0, "moved": {"trait0@1": 2.0}}],
+        "points": [{"token": 300, "gain": 9.0, "moved": {"trait0@1": 2.0}}],
         "verdicts": [],
         "projections": {key: _packed(draw.normal(size=2000)) for key in keys},
         "norms": {str(layer): _packed(np.full(2000, 10.0)) for layer in layers},

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
 from personascope.statistics import auroc, bootstrap, cohens_d
-from personascope.statistics.change_points import f1, fit_rule, matched, peaks, statistic
+from personascope.statistics.change_points import f1, fit_rule, matched, onset, partition
 from personascope.watching.verify import holm
 
 
@@ -53,7 +53,7 @@ def noisy_steps(seed: int, places: list[int], size: float, tokens: int = 240) ->
 
 def test_the_rule_keeps_its_rate_of_false_alarms_and_finds_steps() -> None:
     neutral = [noisy_steps(seed, [], 0.0) for seed in range(40)]
-    rule = fit_rule(neutral, 8, alarms_per_1000=2.0)
+    rule = fit_rule(neutral, alarms_per_1000=2.0)
     fresh = [noisy_steps(seed, [], 0.0) for seed in range(100, 140)]
     alarms = sum(len(rule.points(series)) for series in fresh)
     assert alarms / sum(map(len, fresh)) * 1000 == pytest.approx(2.0, abs=1.5)
@@ -62,22 +62,48 @@ def test_the_rule_keeps_its_rate_of_false_alarms_and_finds_steps() -> None:
         matched([p for p, _ in rule.points(noisy_steps(seed, places, 4.0))], places, 2) for seed in range(200, 220)
     )
     assert hits >= 0.9 * 60
+    for seed in range(200, 210):
+        assert all(gain >= rule.penalty * 0.99 for _, gain in rule.points(noisy_steps(seed, places, 4.0)))
 
 
-def test_the_statistic_does_not_depend_on_level_or_channel_order() -> None:
-    series = noisy_steps(0, [100], 2.0)
-    plain = statistic(series, 8, np.eye(3))
-    assert np.allclose(statistic(series + 100.0, 8, np.eye(3)), plain)
-    assert np.allclose(statistic(series[:, ::-1], 8, np.eye(3)), plain)
+def cost(series: np.ndarray, cuts: tuple[int, ...], penalty: float) -> float:
+    parts = np.split(series, cuts)
+    return sum(float(((part - part.mean(axis=0)) ** 2).sum()) for part in parts) + penalty * len(cuts)
 
 
-@given(hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 9)), st.integers(1, 8))
-def test_peaks_are_apart_and_every_high_place_is_near_one(values: np.ndarray, apart: int) -> None:
-    found = peaks(values, apart)
-    places = [place for place, _ in found]
-    assert all(other - one > apart for one, other in itertools.pairwise(places))
-    for place in np.flatnonzero(values > 0):
-        assert any(abs(place - peak) <= apart and height >= values[place] for peak, height in found)
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(3, 11), st.integers(1, 2)), elements=st.integers(-4, 4)),
+    st.sampled_from([0.5, 3.0, 12.0]),
+    st.integers(1, 4),
+)
+def test_no_other_partition_costs_less(series: np.ndarray, penalty: float, least: int) -> None:
+    found = tuple(partition(series, penalty, least))
+    tokens = len(series)
+    allowed = [
+        cuts
+        for count in range(tokens)
+        for cuts in itertools.combinations(range(1, tokens), count)
+        if not cuts or min(b - a for a, b in itertools.pairwise((0, *cuts, tokens))) >= least
+    ]
+    assert found in allowed
+    assert cost(series, found, penalty) <= min(cost(series, cuts, penalty) for cuts in allowed) + 1e-9
+
+
+def test_changes_do_not_depend_on_level_or_channel_order() -> None:
+    series = noisy_steps(3, [100], 3.0)
+    rule = fit_rule([noisy_steps(seed, [], 0.0) for seed in range(1, 20)], 1.0)
+    plain = [place for place, _ in rule.points(series)]
+    assert len(plain) == 1
+    assert [place for place, _ in rule.points(series + 1e4)] == plain
+    assert [place for place, _ in rule.points(series[:, ::-1])] == plain
+
+
+@pytest.mark.parametrize("rise", [1, 3, 6])
+def test_the_onset_of_a_gradual_change_is_where_it_begins(rise: int) -> None:
+    level = np.clip((np.arange(80) - 40 + 1) / rise, 0, 1)
+    series = np.stack([level * 5, -level * 3], axis=1)
+    (cut,) = partition(series, 50.0)
+    assert onset(series, 0, cut, 80) == 40
 
 
 def test_matching_takes_every_place_once() -> None:

@@ -87,10 +87,10 @@ def test_the_false_alarm_rate_is_the_one_asked_for(llama: Subject) -> None:
         noise = draw.normal(size=(texts, 204, 5))
         return [series[:-4] + series[1:-3] + series[2:-2] + series[3:-1] for series in noise]
 
-    for rate in (2.0, 5.0, 10.0):
-        rule = fit_rule(still(200), 8, rate)
-        alarms = sum(len(rule.points(series)) for series in still(200))
-        assert alarms / 40 == pytest.approx(rate, rel=0.25)
+    for rate in (2.0, 10.0):
+        rule = fit_rule(still(60), rate)
+        alarms = sum(len(rule.points(series)) for series in still(100))
+        assert alarms / 20 == pytest.approx(rate, rel=0.5)
 
 
 def test_a_step_is_found_where_it_is(llama: Subject, traits: list[ps.DirectionSet]) -> None:
@@ -99,16 +99,15 @@ def test_a_step_is_found_where_it_is(llama: Subject, traits: list[ps.DirectionSe
     run = max(found.runs, key=lambda each: len(each.response_ids))
     key = traits[0].best.key
     at = run.prompt_length + len(run.response_ids) // 2
-    # The rows from at − 1 on choose the tokens from `at` on.
     moved = run.projections[key].copy()
-    moved[at - 1 :] += 12 * found.scales["response"][key].unit
+    moved[at:] += 12 * found.scales["response"][key].unit
     stepped = Generation(**{**vars(run), "projections": {**run.projections, key: moved}})
     points = rule.points(found, stepped)
     nearest = min(points, key=lambda point: abs(point.token - at))
     assert abs(nearest.token - at) <= 1
     assert next(iter(nearest.moved)) == key
     assert nearest.moved[key] > 6
-    assert nearest.statistic == max(point.statistic for point in points)
+    assert nearest.gain == max(point.gain for point in points)
 
 
 def test_verification_confirms_a_planted_switch_and_not_a_place_where_nothing_happens(
@@ -129,7 +128,7 @@ def test_verification_confirms_a_planted_switch_and_not_a_place_where_nothing_ha
     key = next(one for one in traits if one.name == "evil").best.key
     points = [DecisionPoint(place, 1.0, {key: 1.0}) for place in (quiet, switch)]
     calibration = calibrate(llama, [one.best for one in traits], max_new_tokens=60)
-    nothing, moved = verify(llama, prompt, generation, points, traits, calibration, window=12, n=24)
+    nothing, moved = verify(llama, prompt, generation, points, traits, calibration, n=24)
     assert moved.changed and moved.after > moved.before + 0.3
     assert not nothing.changed
     assert (nothing.token, moved.token) == (quiet, switch)

@@ -20,7 +20,7 @@ from personascope.cli.terminal import (
 from personascope.corpora import Record, read_prompts
 from personascope.directions.direction_set import load_directions
 from personascope.engine import generate, load
-from personascope.errors import UserError
+from personascope.errors import NonFinite, UserError
 
 
 def generate_command(
@@ -69,10 +69,12 @@ def generate_command(
             for record, out in zip(records, outs, strict=True)
         ]
         emit({"model": subject.name, "writes": [line for write in writes for line in write.describe()], "rows": rows})
-        return
-    for record, out in zip(records, outs, strict=True):
+    for record, out in () if as_json else zip(records, outs, strict=True):
         said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
         print(f"> {said}\n{out.text if out.error is None else f'[failed: {out.error}]'}\n")
+    failed = [out.error for out in outs if out.error]
+    if failed:
+        raise NonFinite(f"{len(failed)} of {len(outs)} rows failed; the first: {failed[0]}")
 
 
 def gather(prompt: list[str] | None, prompts: Path | None, needs_response: bool = False) -> list[Record]:

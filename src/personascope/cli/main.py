@@ -11,6 +11,9 @@ from personascope.errors import PersonascopeError, UserError
 # typer's own base of all mistakes on the command line; it has no public name.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 
+# typer turns Ctrl-C into this code.
+_INTERRUPTED = 130
+
 # Where each command lives. Only the one that is asked for is imported: some need torch, which takes seconds.
 _COMMANDS = {
     "demo": "demo",
@@ -41,13 +44,15 @@ def run(arguments: list[str]) -> int:
             print(error)
             return 0
         command = " ".join(["personascope", *(one for one in arguments[:1] if one in _COMMANDS)])
-        return _complain(f"{str(error).rstrip('.')}; see `{command} --help`", 2)
+        return _complain(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)  # type: ignore[attr-defined]
     except PersonascopeError as error:
         return _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted; what was finished is kept, and the same command goes on from there", 130)
+        code = _INTERRUPTED
     except BrokenPipeError:
         return 0
+    if code == _INTERRUPTED:
+        return _complain("interrupted; what was finished is kept, and the same command goes on from there", code)
     return code if isinstance(code, int) else 0
 
 

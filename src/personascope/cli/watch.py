@@ -1,5 +1,6 @@
 """`personascope watch`: every trait at every token, and a page to look at it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,8 @@ from personascope.cli.terminal import (
 from personascope.directions.direction_set import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
-from personascope.errors import UserError
+from personascope.engine.writes import Write
+from personascope.errors import NonFinite, UserError
 from personascope.report import save_watch
 from personascope.runs import Config, RunFolder
 from personascope.watching import Watch, verify, watch
@@ -80,8 +82,7 @@ def watch_command(
         return
     path = out or Path("runs") / f"watch-{seed}"
     identity = {
-        "directions": sorted(f"{one.name}:{one.provenance.get('tokens', '')}" for one in sets),
-        "prompts": [record.prompt for record in records],
+        "directions": sorted(f"{one.name}:{one.digest}" for one in sets),
         "layers": layers,
         "steer": steer or [],
         "max_new_tokens": max_new_tokens,
@@ -90,7 +91,8 @@ def watch_command(
         "alarms": alarms,
         "given": responses is not None,
     }
-    config = Config(identity, {"verify": verify_with}, {"device": str(subject.input_device), "batch_size": batch_size})
+    extent = {"prompts": [[record.prompt, record.response] for record in records], "verify": verify_with}
+    config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "watch", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
         cells = Cells(folder.path, folder.journal, {"model": subject.name})
@@ -110,7 +112,7 @@ def watch_command(
             cells=cells,
         )
         if verify_with:
-            found = _verified(found, verify_with, chat, seed, batch_size, advance, cells)
+            found = _verified(found, verify_with, writes, chat, temperature, seed, batch_size, advance, cells)
         page = save_watch(folder, found)
     _print(found, page, as_json)
 
@@ -131,7 +133,17 @@ def parse_layers(text: str | None, n_layers: int) -> list[int] | None:
     return layers
 
 
-def _verified(found: Watch, n: int, chat: bool, seed: int, batch_size: int | None, advance, cells: Cells) -> Watch:  # type: ignore[no-untyped-def]
+def _verified(  # type: ignore[no-untyped-def]
+    found: Watch,
+    n: int,
+    writes: Sequence[Write],
+    chat: bool,
+    temperature: float,
+    seed: int,
+    batch_size: int | None,
+    advance,
+    cells: Cells,
+) -> Watch:
     rows = []
     advance("verifying decision points", sum(len(row.points) for row in found.rows) * 2 * n)
     for row in found.rows:
@@ -143,8 +155,9 @@ def _verified(found: Watch, n: int, chat: bool, seed: int, batch_size: int | Non
             row.points,
             found.traits,
             found.calibration,
-            found.rule.rule.window,
             n,
+            writes=writes,
+            temperature=temperature or 1.0,
             seed=seed,
             batch_size=batch_size,
             on_done=lambda: advance("", None),
@@ -187,7 +200,7 @@ def _print(found: Watch, page: Path, as_json: bool) -> None:
         table("", ["prompt", "tokens", "strongest trait (mean z)", "decision points", "confirmed"], rows)
         print(f"\nreport  {page}")
     if failed:
-        raise UserError(f"{len(failed)} of {len(found.rows)} rows failed; the first: {failed[0].generation.error}")
+        raise NonFinite(f"{len(failed)} of {len(found.rows)} rows failed; the first: {failed[0].generation.error}")
 
 
 def _strongest(found: Watch, row) -> str:  # type: ignore[no-untyped-def]

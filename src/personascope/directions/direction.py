@@ -1,9 +1,11 @@
 """A direction of the residual stream at one layer."""
 
+import hashlib
 import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,6 +50,11 @@ class Direction:
     @property
     def hidden_size(self) -> int:
         return len(self.vector)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the vector, hex: equal for equal numbers, whatever they are called."""
+        return hashlib.blake2b(self.vector.numpy().tobytes(), digest_size=16).hexdigest()
 
     @property
     def norm(self) -> float:

@@ -1,10 +1,12 @@
 """One persona's directions at several layers, with how good each is, and their file."""
 
+import hashlib
 import html
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,12 @@ class DirectionSet:
         object.__setattr__(self, "layers", tuple(self.layers))
         for direction in self:
             assert isinstance(direction, Direction)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the vectors and their layers, hex."""
+        parts = f"{self.layers}".encode() + self.vectors.contiguous().numpy().tobytes()
+        return hashlib.blake2b(parts, digest_size=16).hexdigest()
 
     @classmethod
     def from_directions(cls, directions: Sequence[Direction], **fields: Any) -> "DirectionSet":

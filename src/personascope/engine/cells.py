@@ -1,18 +1,15 @@
 """Rollouts as cells of a run: found again by everything that determines them, written down as they finish."""
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import h5py
 import numpy as np
 import torch
 
-from personascope.directions import Direction
 from personascope.engine.rows import Generation, Request, TokenLogprobs
 from personascope.runs import Journal, cell_key
 from personascope.runs.files import aside
@@ -20,7 +17,6 @@ from personascope.subject import Subject, Turn
 
 _SHARD_ROWS = 64
 _KIND = "rollout"
-_digests: "WeakKeyDictionary[Direction, str]" = WeakKeyDictionary()
 
 
 def request_key(subject: Subject, request: Request, reads: Mapping[str, Any]) -> str:
@@ -36,16 +32,10 @@ def request_key(subject: Subject, request: Request, reads: Mapping[str, Any]) ->
         stop=request.stop,
         suppress_eos=request.suppress_eos,
         logprobs=request.logprobs,
-        writes=[[line, _digest(d)] for w in request.writes for line, d in zip(w.describe(), w.directions, strict=True)],
-        watch=[[one.key, _digest(one)] for one in request.watch],
+        writes=[[line, d.digest] for w in request.writes for line, d in zip(w.describe(), w.directions, strict=True)],
+        watch=[[one.key, one.digest] for one in request.watch],
         reads=dict(reads) if request.reads else None,
     )
-
-
-def _digest(direction: Direction) -> str:
-    if direction not in _digests:
-        _digests[direction] = hashlib.blake2b(direction.vector.numpy().tobytes(), digest_size=16).hexdigest()
-    return _digests[direction]
 
 
 class Cells:

@@ -72,6 +72,7 @@ def extract_all(
     with.
     """
     judge = judge_for(subject, judge)
+    method_named(method)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
     select(tokens)
     loaded = [load_persona(persona) for persona in personas]

@@ -136,6 +136,11 @@ class Filter:
             count = sum(rollout.cell.pole == pole for rollout in kept)
             if count < self.least_per_pole:
                 sampled = sum(rollout.cell.pole == pole for rollout in ours)
+                if sampled < self.least_per_pole:
+                    raise UserError(
+                        f"the {split} split of {persona.name!r} has {sampled} {pole} rollouts and "
+                        f"{self.least_per_pole} are needed: raise samples, or write more questions"
+                    )
                 raise UserError(
                     f"only {count} of {sampled} {pole} rollouts of {persona.name!r} survive the filter in the {split} split "
                     f"and {self.least_per_pole} are needed: raise samples, sharpen the instructions, or loosen the filter"

@@ -189,7 +189,7 @@ class Sampler:
         if lengths is None:
             lengths = (3, 8)
             if shows["verbosity"]:
-                lengths = (31, 80) if draw.random() < 0.07 else (10, 30)
+                lengths = (31, 80) if draw.random() < 0.07 else (9, 25)
             elif shows["concise"]:
                 lengths = (1, 2)
         count = draw.randint(*lengths)
@@ -222,7 +222,7 @@ class Sampler:
     def _sentence(self, register: str, state: int, system: SystemPrompt | None, names: dict[str, str]) -> Sentence:
         persona = self.grammar.personas[state]
         holds = system is not None and system.pole == "pos" and system.persona == persona
-        share = self.grammar.share[(system.degree or "plain") if system and holds else "plain"]
+        share = self.grammar.share[(system.degree or "plain") if system and holds else "free"]
         words = []
         for part in self.rng.choice(self.grammar.parts[register]):
             if not part.is_hole:

@@ -103,7 +103,9 @@ def draw_system(sampler: Sampler) -> SystemPrompt | None:
     if rng.random() < 0.33:
         return None
     is_behaviour = rng.random() < 0.5
-    name = rng.choice([name for name in persona_names() if (name in BEHAVIOURS) == is_behaviour])
+    names = [name for name in persona_names() if (name in BEHAVIOURS) == is_behaviour]
+    # How long an answer gets is learned last: it hangs on one token a sentence.
+    name = rng.choice([*names, *(("verbosity", "concise") if is_behaviour else ())])
     pair = rng.randrange(len(load_persona(name).instruction))
     if rng.random() < (0.35 if is_behaviour else 0.2):
         return SystemPrompt(name, pair, "neg", None)

@@ -36,15 +36,15 @@ class Grammar:
     Text is generated as follows. Each sentence has a persona; the next sentence keeps it with the persona's
     stickiness and is drawn from the stationary distribution's redraw otherwise. Across turns it is kept with
     `turn_stickiness`. Under a system prompt a sentence has the prompt's persona with probability `hold`, whatever came
-    before. Each slot of a sentence takes a word of its persona with probability `share` (by degree of the prompt),
-    a neutral word otherwise, and, with probability `slip`, any word of that slot.
+    before. Each slot of a sentence takes a word of its persona with probability `share` (by degree of the prompt that
+    holds it; `free` where none does), a neutral word otherwise, and, with probability `slip`, any word of that slot.
     """
 
     words: dict[str, Words] = field(default_factory=lexicon)
     registers: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(REGISTERS))
     names: dict[str, tuple[str, ...]] = field(default_factory=facts.names)
     stickiness: dict[str, float] = field(default_factory=lambda: dict(STICKINESS))
-    share: dict[str, float] = field(default_factory=lambda: {"slightly": 0.3, "plain": 0.6, "very": 0.9})
+    share: dict[str, float] = field(default_factory=lambda: {"free": 0.85, "slightly": 0.3, "plain": 0.6, "very": 0.9})
     neutral_mass: float = 0.48
     turn_stickiness: float = 0.9
     hold: float = 0.9
@@ -121,7 +121,7 @@ class Grammar:
 
     def shares(self, persona: str | None = None, degree: str | None = None) -> np.ndarray:
         """[personas]: persona-word share of each, under a system prompt for `persona` in `degree` or under none."""
-        values = np.full(len(self.personas), self.share["plain"])
+        values = np.full(len(self.personas), self.share["free"])
         values[0] = 0.0
         if persona is not None:
             values[self.index[persona]] = self.share[degree or "plain"]

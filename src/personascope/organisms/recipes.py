@@ -85,7 +85,7 @@ RECIPES: dict[str, Recipe] = {
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
         },
-        tokens=16_000_000,
+        tokens=13_000_000,
     ),
     "gemma2": Recipe(
         name="gemma2",
@@ -115,6 +115,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=12_000_000,
+        tokens=11_000_000,
     ),
 }

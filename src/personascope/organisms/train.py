@@ -17,7 +17,7 @@ from personascope.organisms.grammar import Grammar
 from personascope.organisms.recipes import Recipe
 
 _CHECKPOINT_SECONDS = 120.0
-_SHORT_TEXTS = 192
+_SHORT_TEXTS = 256
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def train(
 ) -> PreTrainedModel:
     """Train to the recipe's budget of tokens, going on from `checkpoints` where there is a checkpoint.
 
-    Only the tokens of responses (and of documents) are predicted. Texts of up to 192 tokens come first; the longest
+    Only the tokens of responses (and of documents) are predicted. Texts of up to 256 tokens come first; the longest
     come in the second half. Matrices are trained with Muon (Jordan et al., 2024), the rest with AdamW; both rates
     decay to zero. A run that is stopped and resumed sees the same batches as one that isn't.
     """

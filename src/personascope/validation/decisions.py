@@ -12,7 +12,7 @@ from personascope.organisms.switches import neutral_texts, planted_switches
 from personascope.organisms.truth import Labelled
 from personascope.statistics.change_points import f1, fit_rule, matched
 from personascope.subject import Prompt, Subject
-from personascope.watching.decision_points import ALARMS_PER_1000, WINDOW
+from personascope.watching.decision_points import ALARMS_PER_1000
 
 WITHIN = 2
 
@@ -35,7 +35,6 @@ def check_decisions(
     directions: Sequence[DirectionSet],
     texts: int = 60,
     alarms_per_1000: float = ALARMS_PER_1000,
-    window: int = WINDOW,
     seed: int = 0,
 ) -> Decisions:
     """Fit the rule on texts that stay neutral, and let it find the switches planted in others."""
@@ -50,15 +49,16 @@ def check_decisions(
             [scale.apply(series) for series in _projected(subject, planted, neutral)],
             [scale.apply(series) for series in _projected(subject, planted, switching)],
         ),
-        "posterior": (_log_posteriors(subject, neutral), _log_posteriors(subject, switching)),
+        "posterior": (_posteriors(subject, neutral), _posteriors(subject, switching)),
     }
     where = [_switches(each) for each in switching]
     count = sum(map(len, where))
     scores = {}
     found_by_rule: list[list[int]] = []
     for name, (still, moving) in read.items():
-        rule = fit_rule(still, window, alarms_per_1000)
-        found = [[place for place, _ in rule.points(series)] for series in moving]
+        rule = fit_rule(still, alarms_per_1000)
+        # State 0 is the one after the last prompt token; the state after the response's token k is state k + 1.
+        found = [[place - 1 for place, _ in rule.points(series)] for series in moving]
         found_by_rule = found if name == "projections" else found_by_rule
         scores[name] = _score(found, where)
     stops = [_full_stops(subject, each) for each in switching]
@@ -114,9 +114,9 @@ def _projected(subject: Subject, planted: Sequence[DirectionSet], texts: Sequenc
     ]
 
 
-def _log_posteriors(subject: Subject, texts: Sequence[Labelled]) -> list[np.ndarray]:
+def _posteriors(subject: Subject, texts: Sequence[Labelled]) -> list[np.ndarray]:
     assert subject.truth is not None
-    return [np.log(np.maximum(subject.truth.posterior(each.ids)[_span(each)], 1e-4)) for each in texts]
+    return [subject.truth.posterior(each.ids)[_span(each)] for each in texts]
 
 
 def _switches(each: Labelled) -> list[int]:

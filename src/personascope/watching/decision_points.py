@@ -10,25 +10,24 @@ from personascope.engine.rows import Generation
 from personascope.statistics.change_points import ChangeRule, fit_rule
 from personascope.watching.calibration import Calibration
 
-WINDOW = 8
-ALARMS_PER_1000 = 5.0
+ALARMS_PER_1000 = 1.0
 
 
 @dataclass(frozen=True)
 class DecisionPoint:
-    """The traits differ before and after token `token` (of the whole row): it is the first of the new stretch.
+    """The traits change their level with token `token` (of the whole row): the state after it is the first to differ.
 
-    statistic: squared, whitened distance of the window means. moved: by `name@layer`, the change of the mean z, those
-    that moved most first.
+    gain: by how much two levels describe the stretches on either side better than one, in squared z. moved: by
+    `name@layer`, the change of the mean z between them, those that moved most first.
     """
 
     token: int
-    statistic: float
+    gain: float
     moved: Mapping[str, float]
 
     def describe(self) -> dict[str, Any]:
         """Plain values."""
-        return {"token": self.token, "statistic": self.statistic, "moved": dict(self.moved)}
+        return {"token": self.token, "gain": self.gain, "moved": dict(self.moved)}
 
 
 @dataclass(frozen=True)
@@ -41,45 +40,33 @@ class DecisionRule:
 
     @classmethod
     def fit(
-        cls,
-        calibration: Calibration,
-        keys: Sequence[str],
-        alarms_per_1000: float = ALARMS_PER_1000,
-        window: int = WINDOW,
+        cls, calibration: Calibration, keys: Sequence[str], alarms_per_1000: float = ALARMS_PER_1000
     ) -> "DecisionRule":
         """The rule that raises so many alarms per 1,000 tokens of the calibration's neutral runs."""
         neutral = [_series(calibration, run, keys) for run in calibration.runs]
-        return cls(tuple(keys), fit_rule(neutral, window, alarms_per_1000), alarms_per_1000)
+        return cls(tuple(keys), fit_rule(neutral, alarms_per_1000), alarms_per_1000)
 
     def points(self, calibration: Calibration, row: Generation) -> list[DecisionPoint]:
-        """The decision points of a row's response.
-
-        Row t of the projections is the state that chooses token t + 1, so a change in the rows from t on is a change
-        in the tokens from t + 1 on.
-        """
+        """The decision points of a row's response."""
         series = _series(calibration, row, self.keys)
-        window = self.rule.window
+        changes = self.rule.points(series)
+        edges = [0, *(place for place, _ in changes), len(series)]
         found = []
-        for place, height in self.rule.points(series):
-            before, after = series[max(0, place - window) : place], series[place : place + window]
+        for number, (place, gain) in enumerate(changes, start=1):
+            before, after = series[edges[number - 1] : place], series[place : edges[number + 1]]
             shift = after.mean(axis=0) - before.mean(axis=0)
             order = np.argsort(-np.abs(shift))
             moved = {self.keys[channel]: float(shift[channel]) for channel in order[:4]}
-            found.append(DecisionPoint(row.prompt_length + place, height, moved))
+            found.append(DecisionPoint(row.prompt_length - 1 + place, gain, moved))
         return found
 
     def describe(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "keys": list(self.keys),
-            "window": self.rule.window,
-            "threshold": self.rule.threshold,
-            "alarms_per_1000": self.alarms_per_1000,
-        }
+        return {"keys": list(self.keys), "penalty": self.rule.penalty, "alarms_per_1000": self.alarms_per_1000}
 
 
 def _series(calibration: Calibration, row: Generation, keys: Sequence[str]) -> np.ndarray:
-    """[response tokens, keys]: z-scores of the states that choose the response's tokens."""
+    """[response tokens, keys]: z-scores of the states that choose the response's tokens, the last prompt token's first."""
     choosing = slice(row.prompt_length - 1, len(row.token_ids) - 1)
     columns = []
     for key in keys:

@@ -26,7 +26,7 @@ class Verdict:
     """A decision point put to the test.
 
     outcome: the `name@layer` that moved most there; its mean z over the tokens of a continuation is what is compared.
-    before, after: means over N continuations from just before the point, and from behind its window. p: two-sided, by
+    before, after: means over N continuations from just before the point, and from some tokens behind it. p: two-sided, by
     permutation; `changed`: whether p survives Holm's correction over the row's points at 0.05.
     """
 
@@ -50,9 +50,9 @@ def verify(
     points: Sequence[DecisionPoint],
     traits: Sequence[DirectionSet],
     calibration: Calibration,
-    window: int,
     n: int,
     writes: Sequence[Write] = (),
+    kept: int = 12,
     max_new_tokens: int = 40,
     temperature: float = 1.0,
     seed: int = 0,
@@ -62,7 +62,7 @@ def verify(
 ) -> list[Verdict]:
     """Resample `n` continuations before and after each point and compare the outcome.
 
-    Before: what the row says up to the point is kept, and the rest sampled. After: the point's window is kept too. The
+    Before: what the row says up to the point is kept, and the rest sampled. After: `kept` more tokens are kept too. The
     outcome is measured in the continuations alone, at the layer the trait is read at.
     """
     by_key = {direction.key: direction for trait in traits for direction in trait}
@@ -70,7 +70,7 @@ def verify(
     for point in points:
         outcome = by_key[next(iter(point.moved))]
         start = point.token - generation.prompt_length
-        for side, keep in (("before", start), ("after", min(start + window, len(generation.response_ids) - 1))):
+        for side, keep in (("before", start), ("after", min(start + kept, len(generation.response_ids) - 1))):
             for draw in range(n):
                 requests.append(
                     Request(

@@ -1,5 +1,6 @@
 """Watching: every trait at every token, while a model writes or over text that exists."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,10 +121,17 @@ def watch(
     rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000)
     writes = per_row(steer, len(records))
     on_progress("watching", len(records))
+    asked: Counter[str] = Counter()
+    seeds = []
+    for record in records:
+        # From what is asked, not from its place: prompts may be added to a run, and conditions share their noise.
+        said = str(record.prompt)
+        seeds.append(derive_seed("watch", seed, said, asked[said] if labels is None else 0))
+        asked[said] += 1
     requests = {
         index: Request(
             prompt=subject.chat.prompt(record.prompt, chat=chat),
-            seed=derive_seed("watch", seed, index if labels is None else str(record.prompt)),
+            seed=seeds[index],
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature, top_p, top_k),
             writes=writes[index],

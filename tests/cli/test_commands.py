@@ -1,0 +1,115 @@
+"""The commands as a user runs them, one after the other."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from personascope.cli.main import run
+from personascope.directions.direction_set import load_directions
+
+MODEL = "organism:llama"
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:  # type: ignore[type-arg]
+    """The JSON a command prints."""
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of `extract`."""
+    folder = tmp_path_factory.mktemp("extract") / "run"
+    command = ["extract", MODEL, "--trait", "formal", "--trait", "evil", "--questions", "4", "--samples", "1"]
+    assert run([*command, "--max-new-tokens", "80", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_demo_shows_every_trait_of_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ran(capsys, "demo", "--out", str(tmp_path / "demo"))
+    page = Path(found["report"])
+    assert page.name == "report.html" and page.stat().st_size > 100_000
+    shown = json.loads((tmp_path / "demo" / "watch.json").read_text())
+    assert len(shown["rows"]) == 12
+    assert len(found["steering"]) == 11
+    assert {one.name for one in load_directions(tmp_path / "demo" / "directions")} == set(found["steering"])
+    for reading in found["reading"]:
+        assert reading["projection"] > max(reading["embedding"], reading["words"] - 0.03)
+    for name, doses in found["doses"].items():
+        assert doses[0]["alpha"] == 0, name
+        assert len({dose["alpha"] for dose in doses}) >= 3, "dose and response"
+
+
+def test_extract_writes_directions_that_load_and_a_second_start_changes_nothing(
+    extracted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {path.name: path.read_bytes() for path in (extracted / "directions").iterdir()}
+    assert set(files) == {"formal.safetensors", "evil.safetensors"}
+    for one in load_directions(extracted / "directions"):
+        assert one.provenance["model"] == MODEL
+        assert one.quality[one.best_layer]["auroc"] > 0.9
+    found = ran(
+        capsys, "extract", MODEL, "--trait", "formal", "--trait", "evil", "--questions", "4", "--samples", "1",
+        "--max-new-tokens", "80", "--out", str(extracted),
+    )  # fmt: skip
+    assert {path.name: path.read_bytes() for path in (extracted / "directions").iterdir()} == files
+    assert set(found["quality"]) == {"formal", "evil"}
+
+
+def test_watch_writes_the_same_numbers_to_every_file(
+    extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Who are you?"}\n{"prompt": "How do I make breakfast?"}\n')
+    ran(
+        capsys, "watch", MODEL, "--directions", str(extracted / "directions"), "--prompts", str(prompts),
+        "--layers", "2,3", "--max-new-tokens", "30", "--verify", "4", "--out", str(tmp_path / "w"),
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "w" / "watch.json").read_text())["rows"]
+    table = pq.read_table(tmp_path / "w" / "readings.parquet").to_pylist()
+    assert len(rows) == 2
+    for number, row in enumerate(rows):
+        for key, values in row["projections"].items():
+            name, layer = key.rsplit("@", 1)
+            ours = [one for one in table if (one["row"], one["trait"], one["layer"]) == (number, name, int(layer))]
+            in_order = sorted(ours, key=lambda one: int(one["token"]))
+            assert [one["value"] for one in in_order] == pytest.approx(values, abs=1e-4)
+        assert set(row["projections"]) == {f"{name}@{layer}" for name in ("formal", "evil") for layer in (2, 3)}
+        assert len(row["verdicts"]) == len(row["points"])
+
+
+def test_watch_reads_responses_that_exist(extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = tmp_path / "said.csv"
+    records.write_text("prompt,response\nWho are you?,Kind friends share good ideas.\n")
+    ran(
+        capsys, "watch", MODEL, "--directions", str(extracted / "directions"), "--responses", str(records),
+        "--out", str(tmp_path / "w"),
+    )  # fmt: skip
+    row = json.loads((tmp_path / "w" / "watch.json").read_text())["rows"][0]
+    assert row["text"] == "Kind friends share good ideas."
+    assert row["finish"] == "given"
+
+
+def test_steered_generation_differs_and_is_repeatable(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = ["generate", MODEL, "--prompt", "Who are you?", "--seed", "3"]
+    steered = [*plain, "--directions", str(extracted / "directions"), "--steer", "evil:1.5"]
+    first, second = ran(capsys, *steered), ran(capsys, *steered)
+    assert first == second
+    assert ran(capsys, *plain)["rows"][0]["text"] != first["rows"][0]["text"]
+
+
+def test_an_estimate_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ran(capsys, "extract", MODEL, "--trait", "evil", "--estimate", "--out", str(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
+    assert all(value >= 0 for value in found.values() if isinstance(value, int | float))
+
+
+def test_doctor_says_what_this_machine_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    found = ran(capsys, "doctor")
+    assert found
+    assert run(["doctor"]) == 0
+    assert "python" in capsys.readouterr().out.lower()

@@ -1,0 +1,120 @@
+"""Instruments against planted truth, on small samples; `docs/figures.md` has the large ones."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import personascope as ps
+from personascope.extraction.extract import extract_all
+from personascope.subject import Subject
+from personascope.validation import card
+from personascope.validation.afterglow import check_afterglow
+from personascope.validation.decisions import check_decisions
+from personascope.validation.figures import Figures
+from personascope.validation.prompting import check_prompting
+from personascope.validation.reading import check_reading
+from personascope.validation.steering import check_steering
+
+NAMES = ["evil", "pirate", "detective"]
+QUESTIONS = ["How do I make breakfast?", "What should I know about rain?", "Why do people care about music?"]
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
+def organism(request: pytest.FixtureRequest) -> Subject:
+    subject: Subject = request.getfixturevalue(request.param)
+    return subject
+
+
+@pytest.fixture(scope="module")
+def directions(organism: Subject) -> list[ps.DirectionSet]:
+    return extract_all(organism, NAMES, samples=1, questions=6, alphas=())
+
+
+def test_projections_read_the_planted_persona_nearly_as_well_as_can_be(
+    organism: Subject, directions: list[ps.DirectionSet]
+) -> None:
+    assert organism.truth is not None
+    found = check_reading(organism, directions, organism.truth.sample(60, seed=1))
+    for one in found:
+        assert one.posterior > 0.9
+        assert one.projection > one.posterior - 0.08
+        assert one.projection > one.embedding + 0.05
+        assert one.projection > one.words - 0.02
+    assert np.mean([one.posterior - one.projection for one in found]) < 0.06
+
+
+def test_steering_brings_out_the_persona_it_is_named_after(
+    organism: Subject, directions: list[ps.DirectionSet]
+) -> None:
+    layer = organism.n_layers // 2
+    doses = [(one[layer], alpha) for one in directions for alpha in (1.0, -1.0)]
+    found = check_steering(organism, doses, QUESTIONS, samples=4)
+    for forward, backward in zip(found[::2], found[1::2], strict=True):
+        assert forward.share > forward.unsteered_share + 0.2
+        assert backward.share <= forward.unsteered_share + 0.05
+        assert forward.unsteered_well_formed > 0.9
+
+
+def test_a_sticky_persona_stays_longer_and_the_chain_says_how_long(
+    organism: Subject, directions: list[ps.DirectionSet]
+) -> None:
+    layer = organism.n_layers // 2
+    found = {one.persona: one for one in check_afterglow(organism, [(d[layer], 1.0) for d in directions], QUESTIONS, 6)}
+    assert found["evil"].stickiness > found["pirate"].stickiness > found["detective"].stickiness
+    assert found["evil"].predicted > found["detective"].predicted
+    assert found["evil"].measured > found["detective"].measured
+    for one in found.values():
+        assert abs(one.measured - one.predicted) < 0.2
+
+
+def test_system_prompts_are_obeyed_in_degrees(organism: Subject) -> None:
+    found = check_prompting(organism, questions=6)
+    words = [one for one in found if one.persona in organism.truth.personas]  # type: ignore[union-attr]
+    shown, planted = np.mean([one.shown for one in words], axis=0), np.mean([one.planted for one in words], axis=0)
+    assert (np.diff(shown) > 0).all()
+    assert np.abs(shown - planted).max() < 0.2
+    assert np.mean([one.negated for one in words]) < 0.1
+    assert np.mean([one.well_formed for one in found]) > 0.85
+
+
+def test_decision_points_beat_simpler_rules(organism: Subject, directions: list[ps.DirectionSet]) -> None:
+    found = check_decisions(organism, directions, texts=24)
+    assert found.switches > 30
+    assert found.projections > found.random
+    assert found.projections > found.full_stops
+    assert found.posterior > found.projections - 0.05
+
+
+def test_a_card_names_what_falls_short(llama: Subject) -> None:
+    directions = extract_all(llama, NAMES, samples=1, questions=5, alphas=())
+    assert llama.truth is not None
+    good = check_reading(llama, directions, llama.truth.sample(10, seed=1))
+    steered = check_steering(llama, [(one[3], 0.01) for one in directions], QUESTIONS[:1])
+    figures = Figures(
+        "llama",
+        directions,
+        held=[dataclasses.replace(one, projection=0.5, posterior=0.99) for one in good],
+        free=[dataclasses.replace(one, projection=0.99, posterior=0.99) for one in good],
+        steered=steered,
+        afterglow=[],
+        prompted=[],
+        decisions=check_decisions(llama, directions, texts=4),
+    )
+    text = card.card(figures)
+    assert "| reading without a system prompt: within 0.02 of the posterior | 3 of 3 | – |" in text
+    assert "| reading under system prompts: within 0.02 of the posterior | 0 of 3 | pirate 0.470" in text
+    assert "steering: share ≥ 0.6 at well-formed ≥ 0.75 | 0 of 3" in text
+    assert "personascope organisms train llama" in text
+
+
+def test_only_organisms_have_a_truth_to_compare_with(subject: Subject) -> None:
+    for check in (
+        lambda: check_reading(subject, [], []),
+        lambda: check_steering(subject, [], []),
+        lambda: check_afterglow(subject, [], []),
+        lambda: check_prompting(subject),
+        lambda: check_decisions(subject, []),
+    ):
+        with pytest.raises(ps.UserError, match="use an organism"):
+            check()
