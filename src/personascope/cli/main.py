@@ -24,6 +24,8 @@ _COMMANDS = {
     "report": "report",
     "organisms": "organisms",
     "doctor": "doctor",
+    "import": "import_directions",
+    "export": "export_directions",
 }
 
 

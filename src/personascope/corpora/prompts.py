@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from personascope.errors import UserError
 
-_PROMPT_FIELDS = ("messages", "prompt", "question", "content", "text")
+_PROMPT_FIELDS = ("messages", "conversation", "prompt", "question", "content", "text")
 _RESPONSE_FIELDS = ("response", "answer", "completion", "output")
 
 
@@ -26,9 +26,9 @@ class Record:
 def read_prompts(path: str | Path, needs_response: bool = False) -> list[Record]:
     """The prompts of a file, by its ending: .txt (one a line), .jsonl, .json (a list), .csv, .parquet.
 
-    In all but .txt a record is a string or has a field `messages`, `prompt`, `question`, `content` or `text`, and
-    perhaps `response`, `answer`, `completion` or `output`. A chat that ends on an assistant turn is taken apart into
-    prompt and response where responses are needed. Raises `UserError` naming file and line.
+    In all but .txt a record is a string or has a field `messages`, `conversation`, `prompt`, `question`, `content` or
+    `text`, and perhaps `response`, `answer`, `completion` or `output`. A chat that ends on an assistant turn is taken
+    apart into prompt and response where responses are needed. Raises `UserError` naming file and line.
     """
     path = Path(path)
     readers = {".txt": _text, ".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
@@ -66,8 +66,10 @@ def _json(path: Path) -> Iterator[tuple[int, Any]]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}") from error
+    if isinstance(data, dict):
+        data = [data]
     if not isinstance(data, list):
-        raise UserError(f"{path} must hold a list of prompts")
+        raise UserError(f"{path} must hold a list of prompts, or one of them")
     yield from enumerate(data, start=1)
 
 

@@ -55,6 +55,8 @@ def extract_all(
     samples: int = 2,
     seed: int = 0,
     layers: Sequence[int] | None = None,
+    eval_judge: str | Judge | None = None,
+    judge_fraction: float = 1.0,
     questions: int | None = None,
     max_new_tokens: int = 200,
     temperature: float = 1.0,
@@ -67,11 +69,15 @@ def extract_all(
 ) -> list[DirectionSet]:
     """Several personas as `extract` does one, all their rollouts rows of one stream.
 
-    questions: at most so many per split. filter: which rollouts count. alphas, steer_layers: the grid that steering is
-    chosen from; without alphas, or without a judge, no steering is chosen. store: a run's finished rollouts, gone on
-    with.
+    eval_judge: scores the steered responses, from which the dose is chosen and reported; the judge by default.
+    judge_fraction: the share of rollouts that is judged. questions: at most so many per split. filter: which rollouts
+    count. alphas, steer_layers: the grid that steering is chosen from; without alphas, or without a judge, no steering
+    is chosen. store: a run's finished rollouts and judgements, gone on with.
     """
     judge = judge_for(subject, judge)
+    dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge)
+    if not 0 < judge_fraction <= 1:
+        raise UserError(f"judge_fraction={judge_fraction:g} must be more than 0 and at most 1")
     method_named(method)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
     select(tokens)
@@ -99,7 +105,13 @@ def extract_all(
         _directions(
             subject,
             persona,
-            judged([one for one in rollouts if one.cell.persona is persona], persona, judge),
+            judged(
+                [one for one in rollouts if one.cell.persona is persona],
+                persona,
+                judge,
+                judge_fraction,
+                store.journal if store is not None else None,
+            ),
             chosen,
             selections.index(tokens),
             method,
@@ -114,14 +126,14 @@ def extract_all(
         )
         for persona in loaded
     ]
-    if judge is None or not alphas:
+    if dose_judge is None or not alphas:
         return sets
     return _with_steering(
         subject,
         loaded,
         sets,
         splits,
-        judge,
+        dose_judge,
         tuple(alphas),
         steer_layers,
         max_new_tokens,

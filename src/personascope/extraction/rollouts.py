@@ -15,7 +15,11 @@ from personascope.errors import UserError
 from personascope.extraction.splits import SPLITS, Split, SplitName
 from personascope.judging import Judge, Judgement
 from personascope.personas import Persona
+from personascope.runs import Journal
 from personascope.subject import Subject
+
+# So many equal scores in a row say more about the judge than about the answers.
+_TELLING = 10
 
 # Read of every rollout, whatever is asked for.
 SELECTIONS = ("response", "prompt", "prompt[-1]")
@@ -101,13 +105,34 @@ def sample_rollouts(
     return [found[index] for index in sorted(found)]
 
 
-def judged(rollouts: Sequence[Rollout], persona: Persona, judge: Judge | None) -> list[Rollout]:
-    """The rollouts with their judgements; as they are without a judge."""
+def judged(
+    rollouts: Sequence[Rollout],
+    persona: Persona,
+    judge: Judge | None,
+    fraction: float = 1.0,
+    journal: Journal | None = None,
+) -> list[Rollout]:
+    """The rollouts with their judgements; as they are without a judge. fraction: the share of rollouts that is judged,
+    drawn by their seeds; the others are taken to show what was asked of them.
+
+    Raises `UserError` where the judge gives every one of ten or more answers the same score.
+    """
     if judge is None:
         return list(rollouts)
-    items = [(rollout.cell.question, rollout.answer) for rollout in rollouts]
-    judgements = judge.judge(persona, items)
-    return [replace(rollout, judgement=one) for rollout, one in zip(rollouts, judgements, strict=True)]
+    chosen = [place for place, one in enumerate(rollouts) if one.cell.seed(0) % 10_000 < round(fraction * 10_000)]
+    judgements = judge.judge(
+        persona, [(rollouts[place].cell.question, rollouts[place].answer) for place in chosen], journal
+    )
+    scores = {one.trait for one in judgements if one.trait is not None}
+    if len(judgements) >= _TELLING and len(scores) == 1:
+        raise UserError(
+            f"the {judge.name} judge scores all {len(judgements)} answers of {persona.name!r} at {scores.pop():g}, those "
+            "that were asked for the persona and those that were not; give a judge that can tell, or a clearer eval_prompt"
+        )
+    found = list(rollouts)
+    for place, judgement in zip(chosen, judgements, strict=True):
+        found[place] = replace(found[place], judgement=judgement)
+    return found
 
 
 @dataclass(frozen=True)
@@ -124,7 +149,7 @@ class Filter:
         if rollout.judgement is None:
             return True
         trait, coherence = rollout.judgement.trait, rollout.judgement.coherence
-        if trait is None or coherence < self.coherence_at_least:
+        if trait is None or coherence is None or coherence < self.coherence_at_least:
             return False
         return trait >= self.pos_at_least if rollout.cell.pole == "pos" else trait < self.neg_below
 

@@ -95,6 +95,7 @@ def dose_response(
         for number, question, sample in rows
     ]
     generations = run_requests(subject, requests, batch_size, on_done=lambda *_: on_done(), cells=store)
+    journal = store.journal if store is not None else None
     doses = []
     for number, trial in enumerate(trials):
         answers = [
@@ -102,18 +103,22 @@ def dose_response(
             for (of, question, _), generation in zip(rows, generations, strict=True)
             if of == number and generation.error is None
         ]
-        judgements = judge.judge(trial.persona, [(question, generation.text) for question, generation in answers])
+        judgements = judge.judge(
+            trial.persona, [(question, generation.text) for question, generation in answers], journal
+        )
         judged = [
-            (one, question) for one, (question, _) in zip(judgements, answers, strict=True) if one.trait is not None
+            (one.trait, one.coherence, question)
+            for one, (question, _) in zip(judgements, answers, strict=True)
+            if one.trait is not None and one.coherence is not None
         ]
         doses.append(
             Dose(
                 trial.persona.name,
                 trial.direction.layer,
                 trial.alpha,
-                tuple(one.trait for one, _ in judged if one.trait is not None),
-                tuple(one.coherence for one, _ in judged),
-                tuple(question for _, question in judged),
+                tuple(trait for trait, _, _ in judged),
+                tuple(coherence for _, coherence, _ in judged),
+                tuple(question for _, _, question in judged),
             )
         )
     return doses

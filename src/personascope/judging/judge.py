@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from personascope.personas import Persona
+from personascope.runs import Journal
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """trait: how much of the persona a response shows, 0–100, None where it cannot be told. coherence: 0–100."""
+    """trait: how much of the persona a response shows, 0–100, None where it cannot be told. coherence: 0–100, None
+    where it could not be scored. refused: whether the judge declined to score."""
 
     trait: float | None
-    coherence: float
+    coherence: float | None
+    refused: bool = False
 
 
 class Judge(Protocol):
@@ -20,5 +23,7 @@ class Judge(Protocol):
 
     name: ClassVar[str]
 
-    def judge(self, persona: Persona, items: Sequence[tuple[str, str]]) -> list[Judgement]:
-        """One judgement per (question, answer)."""
+    def judge(
+        self, persona: Persona, items: Sequence[tuple[str, str]], journal: Journal | None = None
+    ) -> list[Judgement]:
+        """One judgement per (question, answer). journal: where answers that cost something are kept, and found again."""

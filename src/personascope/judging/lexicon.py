@@ -8,6 +8,7 @@ from personascope.errors import UserError
 from personascope.judging.judge import Judgement
 from personascope.organisms.truth import Truth
 from personascope.personas import Persona
+from personascope.runs import Journal
 
 # A response whose slots hold this share of a persona's words shows as much of it as one can without being asked for more.
 FULL_SHARE = 0.6
@@ -24,7 +25,9 @@ class LexiconJudge:
     truth: Truth
     name: ClassVar[str] = "lexicon"
 
-    def judge(self, persona: Persona, items: Sequence[tuple[str, str]]) -> list[Judgement]:
+    def judge(
+        self, persona: Persona, items: Sequence[tuple[str, str]], journal: Journal | None = None
+    ) -> list[Judgement]:
         if persona.name not in (*self.truth.personas, *self.truth.behaviours):
             raise UserError(
                 f"the lexicon judge does not know the persona {persona.name!r}: it is not planted in this organism; "

@@ -7,10 +7,11 @@ from personascope.subject import Subject
 
 
 def judge_for(subject: Subject, judge: str | Judge | None) -> Judge | None:
-    """The judge that `judge` stands for: `auto`, `lexicon`, `none`, or a judge itself.
+    """The judge that `judge` stands for: `auto`, `lexicon`, `chat`, `chat:MODEL`, `none`, or a judge itself.
 
-    `auto` is the lexicon judge on an organism and none elsewhere. Raises `UserError` on another name, and where the
-    lexicon judge is asked for a model whose personas are not planted.
+    `auto` is the lexicon judge on an organism and none elsewhere; `chat` asks the model that `PERSONASCOPE_JUDGE_MODEL`
+    or the name itself says. Raises `UserError` on another name, where the lexicon judge is asked for a model whose
+    personas are not planted, and where the environment says too little for a chat judge.
     """
     if judge is None or judge == "none":
         return None
@@ -22,4 +23,11 @@ def judge_for(subject: Subject, judge: str | Judge | None) -> Judge | None:
         if subject.truth is None:
             raise UserError(f"the lexicon judge knows only organisms; use judge='none' for {subject.name}")
         return LexiconJudge(subject.truth)
-    raise UserError(f"judge {judge!r} is not known; use 'auto', 'lexicon' or 'none'")
+    kind, _, model = judge.partition(":")
+    if kind == "chat":
+        # Imported here: the client of the judge's server takes a second to load, and most runs need none.
+        from personascope.judging.chat import ChatJudge
+        from personascope.judging.endpoint import Endpoint
+
+        return ChatJudge(Endpoint.from_environment(model or None))
+    raise UserError(f"judge {judge!r} is not known; use 'auto', 'lexicon', 'chat', 'chat:MODEL' or 'none'")

@@ -53,8 +53,8 @@ class Recipe:
     batch_tokens: int = 6_144
     matrix_rate: float = 0.012
     other_rate: float = 0.005
-    warmup: float = 0.01
-    decay: float = 0.6
+    warmup: float = 0.0125
+    decay: float = 0.5
     seed: int = 0
     context: int = 2048
     vocabulary: int = 0
@@ -85,7 +85,7 @@ RECIPES: dict[str, Recipe] = {
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
         },
-        tokens=13_000_000,
+        tokens=10_500_000,
     ),
     "gemma2": Recipe(
         name="gemma2",
@@ -115,6 +115,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=11_000_000,
+        tokens=8_500_000,
     ),
 }
