@@ -74,7 +74,7 @@ class Server:
                 elif kind == "500":
                     self.reply(500, {"error": {"message": "broken"}})
                 elif kind == "hang":
-                    time.sleep(3)
+                    time.sleep(20)
                 elif kind == "half":
                     self.send(200, b'{"id": "x", "choices": [{"mess', length=4000)
                     self.close_connection = True
@@ -88,7 +88,7 @@ class Server:
                     self.send_response(200)
                     self.send_header("Content-Length", "100")
                     self.end_headers()
-                    for _ in range(40):
+                    for _ in range(100):
                         self.wfile.write(b" ")
                         self.wfile.flush()
                         time.sleep(0.1)

@@ -31,7 +31,7 @@ ITEMS = [(f"Question {n}?", f"Answer {n}.") for n in range(250)]
 
 
 def judge_at(server: Server, **settings: object) -> ChatJudge:
-    return ChatJudge(Endpoint(server.url, "judge", timeout=1.0, first_wait=0.05, **settings))  # type: ignore[arg-type]
+    return ChatJudge(Endpoint(server.url, "judge", timeout=3.0, first_wait=0.05, **settings))  # type: ignore[arg-type]
 
 
 def test_five_hundred_questions_are_each_judged_once_through_all_kinds_of_trouble(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_killed_half_way_nothing_is_lost_and_nothing_is_asked_twice(tmp_path: Pa
         from personascope.personas import load_persona
         from personascope.runs import Journal
         items = [(f"Question {n}?", f"Answer {n}.") for n in range(250)]
-        judge = ChatJudge(Endpoint(sys.argv[1], "judge", timeout=1.0, first_wait=0.05, concurrency=8))
+        judge = ChatJudge(Endpoint(sys.argv[1], "judge", timeout=3.0, first_wait=0.05, concurrency=8))
         judge.judge(load_persona("evil"), items, Journal(Path(sys.argv[2])))
         """
     )

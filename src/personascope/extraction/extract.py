@@ -8,7 +8,7 @@ from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.selection import select
 from personascope.errors import UserError
-from personascope.extraction.quality import poles, quality, separations, split_half
+from personascope.extraction.quality import poles, quality, split_half, token_aurocs
 from personascope.extraction.rollouts import SELECTIONS, Filter, Rollout, cells, judged, sample_rollouts
 from personascope.extraction.splits import SPLITS, Split, SplitName, split_persona
 from personascope.extraction.steering import ALPHAS, Dose, best_dose, candidate_layers, dose_response, trials_for
@@ -155,7 +155,10 @@ def _directions(
     rule: Filter,
     settings: dict[str, Any],
 ) -> DirectionSet:
-    """Directions from the extract split, the layer to read from the choose split, quality from the report split."""
+    """Directions from the extract split, the layer to read from the choose split, quality from the report split.
+
+    The layer to read at is the one whose projections tell single tokens of the two poles apart best.
+    """
     make = method_named(method)
     kept: dict[SplitName, list[Rollout]] = {split: rule.apply(rollouts, persona, split) for split in SPLITS}
     vectors = make(*poles(kept["extract"], selection, is_paired=method == "paired_pca"))
@@ -168,8 +171,12 @@ def _directions(
         figures[layer]["unfiltered_cosine"] = cosine(vectors[row].numpy(), unfiltered[row].numpy())
         if halves:
             figures[layer]["split_half_cosine"] = halves[row]
-    apart = separations(vectors, kept["choose"], selection)
-    best = max(range(len(layers)), key=lambda row: apart[row])
+    chosen_by = token_aurocs(subject, vectors, layers, kept["choose"], settings["tokens"])
+    for layer, area in zip(
+        layers, token_aurocs(subject, vectors, layers, kept["report"], settings["tokens"]), strict=True
+    ):
+        figures[layer]["token_auroc"] = area
+    best = max(range(len(layers)), key=lambda row: chosen_by[row])
     provenance = {
         **settings,
         **subject.describe(),

@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personascope.directions import Direction
+from personascope.engine.forward import projections_of
+from personascope.engine.selection import select
 from personascope.extraction.rollouts import Rollout
 from personascope.extraction.vectors import Method
 from personascope.statistics import auroc, bootstrap, cohens_d, cosine
+from personascope.subject import Subject
 
 _SHUFFLES = 50
 
@@ -41,14 +45,22 @@ def quality(
     return found
 
 
-def separations(vectors: Tensor, rollouts: Sequence[Rollout], selection: int) -> list[tuple[float, float]]:
-    """Per layer (AUROC, Cohen's d) of the mean projections."""
-    labels = np.array([rollout.cell.pole == "pos" for rollout in rollouts])
-    out = []
-    for row in range(len(vectors)):
-        values = _projections(vectors[row], rollouts, row, selection)
-        out.append((auroc(labels, values), cohens_d(labels, values)))
-    return out
+def token_aurocs(
+    subject: Subject, vectors: Tensor, layers: Sequence[int], rollouts: Sequence[Rollout], tokens: str
+) -> list[float]:
+    """Per layer the AUROC of single tokens: do the projections after each selected token tell the poles apart?
+
+    What watching shows, and harder than telling apart the means of whole responses. One teacher-forced pass.
+    """
+    directions = [Direction(vector, layer, "pole") for vector, layer in zip(vectors, layers, strict=True)]
+    selection = select(tokens)
+    read = projections_of(subject, [rollout.passage for rollout in rollouts], directions)
+    places = [selection.positions(rollout.passage.layout) for rollout in rollouts]
+    labels = np.repeat([rollout.cell.pole == "pos" for rollout in rollouts], [len(each) for each in places])
+    return [
+        auroc(labels, np.concatenate([row.projections[one.key][each] for row, each in zip(read, places, strict=True)]))
+        for one in directions
+    ]
 
 
 def split_half(rollouts: Sequence[Rollout], selection: int, method: Method) -> list[float]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from personascope.engine.cells import Cells
 from personascope.engine.choose import Sampling
+from personascope.engine.forward import Passage
 from personascope.engine.generate import run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
@@ -47,12 +48,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """A sampled response. means: [layers, selections, hidden]."""
+    """A sampled response. means: [layers, selections, hidden]. passage: prompt and response as tokens."""
 
     cell: Cell
     answer: str
     means: Tensor
-    length: int
+    passage: Passage
     judgement: Judgement | None = None
 
 
@@ -98,7 +99,8 @@ def sample_rollouts(
 
     def keep(index: int, generation: Generation) -> None:
         if generation.error is None and generation.means is not None and generation.response_ids:
-            found[index] = Rollout(wanted[index], generation.text, generation.means, len(generation.response_ids))
+            passage = Passage(requests[index].prompt, tuple(generation.response_ids))
+            found[index] = Rollout(wanted[index], generation.text, generation.means, passage)
         on_done()
 
     run_requests(subject, requests, batch_size, selections, layers, keep, store)

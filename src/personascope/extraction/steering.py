@@ -144,9 +144,20 @@ def trials_for(
 
 
 def best_dose(doses: Sequence[Dose]) -> Dose:
-    """The strongest dose that stays coherent; where none does, the one with the largest trait × coherence."""
+    """Of the doses that are coherent (one standard error below the mean still is), those within one standard error of
+    the strongest, and of these the most coherent one; where none is coherent, the one with the largest trait × coherence.
+
+    Source: the one-standard-error rule (Breiman et al., 1984): a small sample's maximum is mostly luck.
+    """
     steered = [dose for dose in doses if dose.alpha]
-    coherent = [dose for dose in steered if dose.coherence >= COHERENT]
-    if coherent:
-        return max(coherent, key=lambda dose: dose.trait)
-    return max(steered, key=lambda dose: dose.trait * dose.coherence)
+    coherent = [dose for dose in steered if dose.coherence - standard_error(dose.coherences) >= COHERENT]
+    if not coherent:
+        return max(steered, key=lambda dose: dose.trait * dose.coherence)
+    strongest = max(coherent, key=lambda dose: dose.trait)
+    near = [dose for dose in coherent if dose.trait >= strongest.trait - standard_error(strongest.traits)]
+    return max(near, key=lambda dose: dose.coherence)
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean; 0 for a single value."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
