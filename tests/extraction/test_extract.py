@@ -40,7 +40,9 @@ def test_directions_tell_unseen_rollouts_apart_and_are_not_noise(extracted: list
         assert best["auroc"] >= 0.95 > best["auroc_null"]
         assert best["auroc_interval"][0] <= best["auroc"] <= best["auroc_interval"][1]
         assert best["cohens_d"] > 1
-        assert best["auroc"] >= best["token_auroc"] > 0.85, "single tokens are harder to tell apart than whole responses"
+        assert best["auroc"] >= best["token_auroc"] > 0.85, (
+            "single tokens are harder to tell apart than whole responses"
+        )
         assert best["token_auroc"] > one.quality[0]["token_auroc"] + 0.1
         assert best["split_half_cosine"] > 0.6
         assert best["unfiltered_cosine"] > 0.8

@@ -24,7 +24,9 @@ from personascope.cli.watch import parse_layers
 from personascope.directions import DirectionSet
 from personascope.engine import load
 from personascope.engine.cells import Cells
-from personascope.extraction.extract import extract_all
+from personascope.errors import UserError
+from personascope.extraction.extract import extract_all, extract_given
+from personascope.extraction.given import read_rollouts
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
 from personascope.extraction.vectors import METHODS
@@ -39,10 +41,18 @@ def extract_command(
     ],
     layers: Annotated[str, typer.Option("--layers", help="such as 3,4,8, or all")] = "all",
     tokens: Annotated[
-        str, typer.Option("--tokens", help="tokens whose mean is taken, such as response or prompt[-1]")
-    ] = "response",
+        list[str] | None,
+        typer.Option("--tokens", help="tokens whose mean is taken: response (default), prompt[-1] …; several times"),
+    ] = None,
     method: Annotated[str, typer.Option("--method", help=", ".join(METHODS))] = "mean_difference",
-    judge: Annotated[str, typer.Option("--judge", help="auto, lexicon or none")] = "auto",
+    judge: Annotated[str, typer.Option("--judge", help="auto, lexicon, chat, chat:MODEL or none")] = "auto",
+    eval_judge: Annotated[
+        str | None, typer.Option("--eval-judge", help="another judge for choosing and reporting the dose")
+    ] = None,
+    judge_fraction: Annotated[float, typer.Option("--judge-fraction", help="share of rollouts to judge")] = 1.0,
+    rollouts: Annotated[
+        Path | None, typer.Option("--rollouts", help="a persona-vectors CSV or a parquet table: sample nothing")
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", help="responses per instruction and question", min=1)] = 2,
     questions: Annotated[
         int | None, typer.Option("--questions", help="at most so many questions per split", min=1)
@@ -60,6 +70,10 @@ def extract_command(
     """Extract directions and write them, with their quality, into a run folder."""
     quiet_libraries()
     personas = [load_persona(one) for one in trait]
+    selections = tokens or ["response"]
+    given = read_rollouts(rollouts, personas[0].name) if rollouts is not None else None
+    if given is not None and len(personas) > 1:
+        raise UserError("--rollouts holds the rollouts of one persona; give one --trait")
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
     if estimate:
@@ -67,33 +81,46 @@ def extract_command(
         estimate_sampling(subject, count, max_new_tokens, as_json)
         return
     identity = {
-        "tokens": tokens,
+        "tokens": selections,
         "method": method,
         "judge": judge,
+        "eval_judge": eval_judge,
+        "judge_fraction": judge_fraction,
         "layers": layers,
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
+        "rollouts": str(rollouts) if rollouts is not None else None,
     }
     extent = {"personas": [persona.name for persona in personas], "samples": samples, "questions": questions}
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(out or Path("runs") / "extract", "extract", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
-        sets = extract_all(
-            subject,
-            personas,
-            tokens=tokens,
-            method=method,
-            judge=judge,
-            samples=samples,
-            seed=seed,
-            layers=chosen,
-            questions=questions,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=batch_size,
-            on_progress=advance,
-            store=Cells(folder.path, folder.journal, {"model": subject.name, "tokens": tokens, "layers": layers}),
-        )
+        store = Cells(folder.path, folder.journal, {"model": subject.name, "tokens": selections, "layers": layers})
+        sets: list[DirectionSet] = []
+        for selection in selections:
+            if given is not None:
+                found = [extract_given(subject, personas[0], given, selection, method, judge, chosen, store=store)]
+            else:
+                found = extract_all(
+                    subject,
+                    personas,
+                    tokens=selection,
+                    method=method,
+                    judge=judge,
+                    samples=samples,
+                    seed=seed,
+                    layers=chosen,
+                    eval_judge=eval_judge,
+                    judge_fraction=judge_fraction,
+                    questions=questions,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    batch_size=batch_size,
+                    on_progress=advance,
+                    store=store,
+                )
+            # Further selections stand beside the first under names of their own.
+            sets += found if selection == selections[0] else [one.named(f"{one.name} {selection}") for one in found]
         files = [one.save(folder.path / "directions" / f"{one.name}.safetensors") for one in sets]
         write_json(folder.path / "quality.json", {one.name: plain_quality(one) for one in sets})
     if as_json:

@@ -5,7 +5,7 @@ import html
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,10 @@ class DirectionSet:
         rows = torch.stack([self[layer].vector for layer in sorted(layers)])
         quality = {layer: figures for layer, figures in self.quality.items() if layer in layers}
         return DirectionSet(self.name, tuple(sorted(layers)), rows, quality, self.choices, self.provenance)
+
+    def named(self, name: str) -> "DirectionSet":
+        """The same directions under another name."""
+        return replace(self, name=name)
 
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file: tensor `vectors` [layers, hidden], everything else as JSON in the header."""

@@ -8,6 +8,7 @@ from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.selection import select
 from personascope.errors import UserError
+from personascope.extraction.given import Given, given_rollouts
 from personascope.extraction.quality import poles, quality, split_half, token_aurocs
 from personascope.extraction.rollouts import SELECTIONS, Filter, Rollout, cells, judged, sample_rollouts
 from personascope.extraction.splits import SPLITS, Split, SplitName, split_persona
@@ -87,7 +88,7 @@ def extract_all(
         raise UserError("two of the personas have the same name; rename one")
     wanted = [cell for persona in loaded for cell in cells(persona, splits[persona.name], samples)]
     on_progress("sampling rollouts", len(wanted))
-    selections = tuple(dict.fromkeys((tokens, *SELECTIONS)))
+    selections = tuple(dict.fromkeys((*SELECTIONS, tokens)))
     rollouts = sample_rollouts(
         subject,
         wanted,
@@ -143,6 +144,40 @@ def extract_all(
         on_progress,
         store,
     )
+
+
+def extract_given(
+    subject: Subject,
+    persona: str | Path | Persona,
+    given: Sequence[Given],
+    tokens: str = "response",
+    method: str = "mean_difference",
+    judge: str | Judge | None = "none",
+    layers: Sequence[int] | None = None,
+    filter: Filter | None = None,
+    store: Cells | None = None,
+) -> DirectionSet:
+    """A persona's directions from rollouts that exist: nothing is sampled, activations are read in one pass each.
+
+    Scores that the file holds count as the judge's; without them `judge` is asked. No steering is chosen.
+    Raises `UserError` as `extract` does.
+    """
+    loaded = load_persona(persona)
+    chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
+    selections = tuple(dict.fromkeys((*SELECTIONS, str(select(tokens)))))
+    rollouts = given_rollouts(subject, loaded, given, chosen, selections)
+    scored = any(one.judgement is not None for one in rollouts)
+    if not scored:
+        journal = store.journal if store is not None else None
+        rollouts = judged(rollouts, loaded, judge_for(subject, judge), journal=journal)
+    settings = {
+        "tokens": tokens,
+        "method": method,
+        "judge": "the rollouts' own scores" if scored else str(judge),
+        "samples": "given",
+    }
+    index = selections.index(tokens)
+    return _directions(subject, loaded, rollouts, chosen, index, method, filter or Filter(), settings)
 
 
 def _directions(
