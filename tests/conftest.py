@@ -14,6 +14,10 @@ from personascope.subject import Subject
 
 settings.register_profile("personascope", deadline=None, derandomize=True)
 settings.load_profile("personascope")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: threads of one would only wait for those of the other.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
 
