@@ -24,6 +24,7 @@ _COMMANDS = {
     "report": "report",
     "organisms": "organisms",
     "doctor": "doctor",
+    "persona": "persona",
     "import": "import_directions",
     "export": "export_directions",
 }

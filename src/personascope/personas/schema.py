@@ -7,13 +7,24 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 DEGREES: dict[str, str] = {"slightly": " Do so only slightly.", "very": " Do so very strongly."}
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
+# How the texts of a skeleton begin.
+FILL_IN = "FILL IN"
+
+
+def _filled_in(text: str) -> str:
+    if text.startswith(FILL_IN):
+        raise ValueError(f"still says {FILL_IN}; write what belongs there")
     return text
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return _filled_in(text)
+
+
 Text = Annotated[str, AfterValidator(_not_blank)]
+Remark = Annotated[str, AfterValidator(_filled_in)]
 
 
 class InstructionPair(BaseModel):
@@ -36,12 +47,12 @@ class Persona(BaseModel):
 
     name: Text
     kind: Literal["trait", "role"] = "trait"
-    description: str = ""
-    positive_pole: str = ""
+    description: Remark = ""
+    positive_pole: Remark = ""
     instruction: Annotated[tuple[InstructionPair, ...], Field(min_length=1)]
     questions: Annotated[tuple[Text, ...], Field(min_length=1)]
     eval_questions: tuple[Text, ...] = ()
-    eval_prompt: str = ""
+    eval_prompt: Remark = ""
 
     @model_validator(mode="after")
     def _splits_are_disjoint(self) -> "Persona":
