@@ -18,7 +18,7 @@ from personascope.personas import Persona
 from personascope.statistics import bootstrap
 from personascope.subject import Subject
 
-ALPHAS = (0.5, 1.0, 1.5, 2.0, 3.0)
+ALPHAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 # The least mean coherence at which a dose is recommended.
 COHERENT = 75.0
 
@@ -144,18 +144,13 @@ def trials_for(
 
 
 def best_dose(doses: Sequence[Dose]) -> Dose:
-    """Of the doses that are coherent (one standard error below the mean still is), those within one standard error of
-    the strongest, and of these the most coherent one; where none is coherent, the one with the largest trait × coherence.
-
-    Source: the one-standard-error rule (Breiman et al., 1984): a small sample's maximum is mostly luck.
-    """
+    """The strongest dose that is surely coherent: one standard error below its mean coherence still is, so that it holds
+    on other questions too. Where none is, the one with the largest trait × coherence."""
     steered = [dose for dose in doses if dose.alpha]
     coherent = [dose for dose in steered if dose.coherence - standard_error(dose.coherences) >= COHERENT]
-    if not coherent:
-        return max(steered, key=lambda dose: dose.trait * dose.coherence)
-    strongest = max(coherent, key=lambda dose: dose.trait)
-    near = [dose for dose in coherent if dose.trait >= strongest.trait - standard_error(strongest.traits)]
-    return max(near, key=lambda dose: dose.coherence)
+    if coherent:
+        return max(coherent, key=lambda dose: (dose.trait, dose.coherence))
+    return max(steered, key=lambda dose: dose.trait * dose.coherence)
 
 
 def standard_error(values: Sequence[float]) -> float:

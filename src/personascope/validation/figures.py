@@ -26,10 +26,10 @@ DECISIONS_OF_POSTERIOR, DECISIONS_ABOVE = 0.85, 0.2
 class Effort:
     """How much is sampled: rollouts per question, questions per split, conversations read, texts with switches."""
 
-    samples: int = 2
-    questions: int = 20
-    conversations: int = 300
-    texts: int = 120
+    samples: int = 1
+    questions: int = 15
+    conversations: int = 240
+    texts: int = 100
 
 
 QUICK = Effort(samples=1, questions=6, conversations=60, texts=30)
