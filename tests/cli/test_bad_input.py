@@ -43,6 +43,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "one-pair.json").write_text(
         json.dumps({"instruction": [{"pos": "a", "neg": "b"}], "questions": ["c"] * 9})
     )
+    mine = {"instruction": [{"pos": "a", "neg": "b"}] * 3, "questions": [f"q{n}" for n in range(9)]}
+    (tmp_path / "mine.json").write_text(json.dumps(mine))
+    (tmp_path / "elsewhere.json").write_text(json.dumps({**mine, "name": "../../elsewhere"}))
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "evil.safetensors").write_bytes(pickle.dumps(Code()))
     (tmp_path / "evil.pt").write_bytes(pickle.dumps(Code()))
@@ -114,7 +117,11 @@ CASES = {
     "an empty prompt file": (with_("--prompts", "empty.txt"), 2, "holds no prompts"),
     "a prompt file that is not there": (with_("--prompts", "none.txt"), 2, "does not exist"),
     "a prompt longer than the context": (with_("--prompts", "long.txt"), 2, "does not fit"),
-    "responses without responses": (with_("--responses", "long.txt"), 2, "responses are asked for"),
+    "responses without responses": (
+        with_("--responses", "long.txt", without=("--prompt",)),
+        2,
+        "responses are asked for",
+    ),
     "alpha is infinite": (with_("--steer", "evil@3:inf"), 2, "alpha=inf"),
     "alpha is no number": (with_("--steer", "evil@3:much"), 2, "'much' is not a number"),
     "steering with what is not there": (with_("--steer", "good:1"), 2, "no direction 'good'"),
@@ -124,6 +131,13 @@ CASES = {
     "temperature below zero": (with_("--temperature", "-1"), 2, "temperature=-1"),
     "a folder with other files": (with_("--out", "other"), 2, "holds other files"),
     "a place that cannot be written": (with_("--out", "/proc/nowhere/run"), 2, "cannot be written"),
+    "an unknown device": (["generate", MODEL, "--prompt", "x", "--device", "foo"], 2, "device 'foo'"),
+    "an unknown dtype": (["generate", MODEL, "--prompt", "x", "--dtype", "foo"], 2, "dtype 'foo'"),
+    "no rows at once": (["generate", MODEL, "--prompt", "x", "--batch-size", "0"], 2, "batch_size=0"),
+    "responses and prompts": (with_("--responses", "long.txt"), 2, "in a run of their own"),
+    "one continuation": (with_("--verify", "-1"), 2, "'--verify'"),
+    "a name that leads elsewhere": (["extract", MODEL, "--trait", "./elsewhere.json"], 2, "field name"),
+    "a persona nobody planted": (["extract", MODEL, "--trait", "./mine.json", "--out", "x"], 2, "not planted"),
     "NaN weights": (["generate", "./nan-model", "--prompt", "x"], 1, "NaN or infinity from layer 1"),
     "no chat template": (["generate", "./no-template", "--prompt", "x"], 2, "no chat template"),
     "a report of nothing": (["report", "nothing"], 2, "not a run folder"),
@@ -151,6 +165,17 @@ def test_another_run_in_the_folder_is_refused(place: Path, capsys: pytest.Captur
     assert run(with_("--out", "w", "--temperature", "0.5")) == 2
     assert "holds another run (temperature was 1.0 and is 0.5)" in capsys.readouterr().err
     assert (place / "w" / "report.html").read_bytes() == report
+
+
+def test_a_run_may_grow_and_not_shrink(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(with_("--out", "w")) == 0
+    assert run(with_("--out", "w", "--prompt", "[/b] What is :smile: [red]tea[/red]?")) == 0
+    rows = json.loads((place / "w" / "watch.json").read_text())["rows"]
+    assert [row["prompt"] for row in rows] == ["Who are you?", "[/b] What is :smile: [red]tea[/red]?"]
+    assert "[/b] What is :smile: [red]tea[/red]?" in capsys.readouterr().out, "shown as it was written"
+    assert run(with_("--out", "w", "--prompt", "Another?", without=("--prompt",))) == 2
+    assert "already has prompts that are left out now" in capsys.readouterr().err
+    assert len(json.loads((place / "w" / "watch.json").read_text())["rows"]) == 2
 
 
 def test_a_model_that_breaks_half_way_fails_with_code_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

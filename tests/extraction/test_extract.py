@@ -12,7 +12,8 @@ from personascope.engine.forward import Passage, means_of
 from personascope.extraction.extract import extract_all
 from personascope.extraction.rollouts import SELECTIONS, Filter, cells, sample_rollouts
 from personascope.extraction.splits import SPLITS, split_persona
-from personascope.extraction.steering import Dose, best_dose
+from personascope.extraction.steering import Dose, Trial, best_dose, dose_response
+from personascope.judging import judge_for
 from personascope.personas import load_persona, persona_names
 from personascope.runs import Config, RunFolder
 from personascope.statistics import cosine
@@ -124,8 +125,53 @@ def test_a_model_without_planted_personas_is_extracted_without_a_judge(subject: 
 
 def test_the_strongest_coherent_dose_is_chosen() -> None:
     def dose(alpha: float, trait: float, coherence: float) -> Dose:
-        return Dose("p", 3, alpha, (trait,), (coherence,), ("q",))
+        return Dose("p", 3, alpha, (trait,), (coherence,), ("q",), ("q",))
 
     still = dose(0.0, 99.0, 99.0)
     assert best_dose([still, dose(1, 60, 90), dose(2, 80, 80), dose(3, 95, 40)]).alpha == 2
     assert best_dose([still, dose(1, 10, 70), dose(2, 80, 60), dose(3, 95, 5)]).alpha == 2
+
+
+def test_a_question_that_a_file_repeats_stands_in_one_split() -> None:
+    persona = load_persona("evil").model_copy(update={"eval_questions": ("A?", "B?", "A?", "B?")})
+    splits = split_persona(persona)
+    assert splits["choose"].questions == ("A?",)
+    assert splits["report"].questions == ("B?",)
+
+
+def test_paired_pca_pairs_the_rollouts_that_survive(llama: Subject) -> None:
+    one = ps.extract(llama, "formal", method="paired_pca", questions=5, samples=1, alphas=())
+    assert one.quality[one.best_layer]["auroc"] > 0.9
+    assert one.quality[one.best_layer]["split_half_cosine"] > 0.5
+
+
+def test_a_selection_that_nothing_reaches_is_said(llama: Subject) -> None:
+    with pytest.raises(ps.UserError, match="selects nothing in any rollout"):
+        ps.extract(llama, "formal", tokens="response[500:]", questions=4, samples=1, alphas=())
+
+
+def test_a_shard_that_was_lost_is_made_again_and_not_mistaken(llama: Subject, tmp_path: Path) -> None:
+    run = RunFolder.open(tmp_path / "run", "extract", Config({}), llama.describe(), 0)
+    persona = load_persona("formal")
+    wanted = list(cells(persona, split_persona(persona, 2), 1))[:6]
+    settings = (llama, wanted, [3], SELECTIONS, 12, 1.0, 0)
+    first = sample_rollouts(*settings, store=Cells(run.path, run.journal, {}))
+    (shard,) = run.path.glob("activations-*.h5")
+    shard.unlink()
+    backward = sample_rollouts(*(llama, wanted[::-1], *settings[2:]), store=Cells(run.path, run.journal, {}))
+    again = sample_rollouts(*settings, store=Cells(run.path, run.journal, {}))
+    for one, mirrored, other in zip(first, backward[::-1], again, strict=True):
+        torch.testing.assert_close(one.means, mirrored.means, atol=1e-4, rtol=1e-4)
+        assert torch.equal(mirrored.means, other.means)
+
+
+def test_an_answer_too_broken_to_judge_counts_as_incoherent(llama: Subject) -> None:
+    persona, split = load_persona("sycophantic"), split_persona(load_persona("sycophantic"))["choose"]
+    noise = torch.randn(llama.hidden_size, generator=torch.Generator().manual_seed(0))
+    trial = Trial(persona, ps.Direction(noise, 3, "noise"), 4.0, split.questions[:4])
+    judge = judge_for(llama, "lexicon")
+    assert judge is not None
+    (dose,) = dose_response(llama, [trial], judge, max_new_tokens=40)
+    assert len(dose.answered) == 4
+    assert len(dose.traits) == len(dose.questions) < 4
+    assert dose.coherence < 50

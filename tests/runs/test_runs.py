@@ -249,3 +249,22 @@ def test_every_setting_of_a_rollout_is_in_its_key(subject: Subject) -> None:
     ]
     keys = [request_key(subject, Request(**{**base, **change}), {}) for change in [{}, *others]]
     assert len(set(keys)) == len(keys)
+
+
+def test_who_does_not_get_the_journal_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
+    program = (
+        "import sys; from personascope.runs import Config, RunFolder; "
+        "RunFolder.open(sys.argv[1], 'test', Config({}, {'prompts': ['a', 'b']}), {}, 0)"
+    )
+    run = RunFolder.open(tmp_path / "run", "test", Config({}, {"prompts": ["a"]}), {}, 0)
+    with run.running():
+        before = (tmp_path / "run" / "run.json").read_bytes()
+        other = subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], capture_output=True, text=True)
+        assert "in use by another process" in other.stderr
+        assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_the_models_layers_and_the_runs_layers_are_two_things(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path / "run", "test", Config({"layers": "all"}), {"layers": 6}, 0)
+    with pytest.raises(ps.UserError, match='layers was "all" and is "2,3"'):
+        RunFolder.open(tmp_path / "run", "test", Config({"layers": "2,3"}), {"layers": 6}, 0)

@@ -110,10 +110,14 @@ def test_thinking_is_switched_off_where_the_template_has_the_switch() -> None:
 
 
 def test_an_open_assistant_turn_is_gone_on_with() -> None:
-    prompt = ChatFormat(byte_tokenizer()).prompt(
-        [{"role": "user", "content": "Say"}, {"role": "assistant", "content": "I"}]
-    )
-    assert not prompt.text.endswith("<|start|>assistant\n")
+    chat = ChatFormat(byte_tokenizer())
+    user, said = {"role": "user", "content": "Say"}, "I think so"
+    prompt = chat.prompt([user, {"role": "assistant", "content": said}])
+    assert prompt.text == chat.prompt([user]).text + said
+    assert prompt.turns[-1].role == "assistant"
+    assert prompt.turns[-1].stop == len(prompt)
+    with pytest.raises(UserError, match="empty assistant turn"):
+        chat.prompt([user, {"role": "assistant", "content": " "}])
 
 
 def test_raw_text_is_one_turn_behind_bos() -> None:

@@ -145,3 +145,15 @@ def test_nothing_to_watch_is_refused(llama: Subject, traits: list[ps.DirectionSe
         watch(llama, traits, [])
     with pytest.raises(ps.UserError, match="nothing to watch"):
         watch(llama, [], PROMPTS)
+    with pytest.raises(ps.UserError, match="nothing to watch"):
+        watch(llama, [traits[0].best], PROMPTS)  # type: ignore[list-item]
+    with pytest.raises(ps.UserError, match="layer 99 is out of range"):
+        watch(llama, traits, PROMPTS, layers=[99])
+    with pytest.raises(ps.UserError, match="1 labels for 2 prompts"):
+        watch(llama, traits, PROMPTS, labels=["one"])
+    with pytest.raises(ps.UserError, match="alarms_per_1000=nan"):
+        watch(llama, traits, PROMPTS, alarms_per_1000=float("nan"))
+    with pytest.raises(ps.UserError, match="a prompt is text or a chat"):
+        watch(llama, traits, {"role": "user", "content": "hi"})  # type: ignore[arg-type]
+    with pytest.raises(ps.UserError, match="at least 2"):
+        verify(llama, Prompt((1,), (), ""), None, [], traits, None, n=1)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """`personascope extract`: personas → directions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,10 @@ from personascope.extraction.extract import extract_all, extract_given
 from personascope.extraction.given import read_rollouts
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
+from personascope.extraction.steering import ALPHAS, candidate_layers
 from personascope.extraction.vectors import METHODS
-from personascope.personas import load_persona
+from personascope.judging import judge_for
+from personascope.personas import Persona, load_persona
 from personascope.runs import Config, RunFolder, write_json
 
 
@@ -78,6 +81,11 @@ def extract_command(
     chosen = parse_layers(layers, subject.n_layers)
     if estimate:
         count = sum(len(list(cells(persona, split_persona(persona, questions), samples))) for persona in personas)
+        if judge_for(subject, eval_judge or judge) is not None and given is None:
+            tried = len(candidate_layers(chosen or range(subject.n_layers), subject.n_layers)) * len(ALPHAS)
+            for persona in personas:
+                splits = split_persona(persona, questions)
+                count += (1 + tried) * len(splits["choose"].questions) + 2 * len(splits["report"].questions)
         estimate_sampling(subject, count, max_new_tokens, as_json)
         return
     identity = {
@@ -93,7 +101,9 @@ def extract_command(
     }
     extent = {"personas": [persona.name for persona in personas], "samples": samples, "questions": questions}
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
-    folder = RunFolder.open(out or Path("runs") / "extract", "extract", config, subject.describe(), seed)
+    folder = RunFolder.open(
+        out or Path("runs") / _default_folder(personas), "extract", config, subject.describe(), seed
+    )
     with folder.running(), progress() as advance:
         store = Cells(folder.path, folder.journal, {"model": subject.name, "tokens": selections, "layers": layers})
         sets: list[DirectionSet] = []
@@ -132,6 +142,10 @@ def extract_command(
         [summary(one) for one in sets],
     )
     print(f"\ndirections  {folder.path / 'directions'}")
+
+
+def _default_folder(personas: Sequence[Persona]) -> str:
+    return "extract-" + "-".join(persona.name.replace(" ", "_") for persona in personas)[:60]
 
 
 def plain_quality(directions: DirectionSet) -> dict:  # type: ignore[type-arg]

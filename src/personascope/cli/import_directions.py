@@ -1,5 +1,6 @@
 """`personascope import`: directions from other tools' files."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,9 @@ import typer
 
 from personascope.cli.terminal import JsonOption, emit, table
 from personascope.directions.doors import import_directions
+
+# What a file name should not hold, whatever another tool called its vectors.
+_UNSAFE = r"[^\w .\[\]-]|^\."
 
 
 def import_command(
@@ -19,7 +23,7 @@ def import_command(
 ) -> None:
     """Turn another tool's vectors into directions, and say which row became which layer."""
     sets = import_directions(file, name, layer, kind)
-    files = [one.save(out / f"{one.name}.safetensors") for one in sets]
+    files = [one.save(out / f"{re.sub(_UNSAFE, '_', one.name)}.safetensors") for one in sets]
     if as_json:
         listed = [
             {"name": one.name, "layers": one.layers, "provenance": dict(one.provenance), "file": written}

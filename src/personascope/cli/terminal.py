@@ -90,7 +90,7 @@ def progress() -> Iterator[Callable[[str, int | None], None]]:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> None:
     """A table on stdout: the first column and those named in `words` to the left, the others to the right."""
     shown = Table(
-        title=title or None,
+        title=Text(title) if title else None,
         title_justify="left",
         title_style="bold",
         show_edge=False,
@@ -100,5 +100,5 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wor
     for place, column in enumerate(columns):
         shown.add_column(column, justify="left" if place == 0 or column in words else "right", no_wrap=place == 0)
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(Text, row))
     stdout.print(shown)

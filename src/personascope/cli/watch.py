@@ -31,8 +31,9 @@ from personascope.engine.cells import Cells
 from personascope.engine.writes import Write
 from personascope.errors import NonFinite, UserError
 from personascope.report import save_watch
-from personascope.runs import Config, RunFolder
+from personascope.runs import Config, RunFolder, cell_key
 from personascope.watching import Watch, verify, watch
+from personascope.watching.calibration import calibration_rows
 from personascope.watching.decision_points import ALARMS_PER_1000
 
 
@@ -53,7 +54,8 @@ def watch_command(
     ] = None,
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
     verify_with: Annotated[
-        int, typer.Option("--verify", help="resample so many continuations before and after each decision point")
+        int,
+        typer.Option("--verify", min=0, help="resample so many continuations before and after each decision point"),
     ] = 0,
     alarms: Annotated[
         float,
@@ -72,15 +74,19 @@ def watch_command(
 ) -> None:
     """Watch traits token by token and write a run folder with a page."""
     quiet_libraries()
+    if responses is not None and (prompt or prompts):
+        raise UserError("--responses is read and nothing sampled; give --prompt and --prompts in a run of their own")
     records = gather(prompt, responses or prompts, needs_response=responses is not None)
+    if responses is None:
+        # Answers that a prompt file happens to hold are not what the model says.
+        records = [replace(record, response=None) for record in records]
     sets = load_directions(directions)
     writes = parse_steer(steer or [], sets)
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
     if estimate:
-        estimate_sampling(subject, len(records) + 40, max_new_tokens, as_json)
+        estimate_sampling(subject, len(records) + calibration_rows(subject), max_new_tokens, as_json)
         return
-    path = out or Path("runs") / f"watch-{seed}"
     identity = {
         "directions": sorted(f"{one.name}:{one.digest}" for one in sets),
         "layers": layers,
@@ -91,7 +97,9 @@ def watch_command(
         "alarms": alarms,
         "given": responses is not None,
     }
-    extent = {"prompts": [[record.prompt, record.response] for record in records], "verify": verify_with}
+    prompts_given = [[record.prompt, record.response] for record in records]
+    extent = {"prompts": prompts_given, "verify": verify_with}
+    path = out or Path("runs") / f"watch-{cell_key(prompts=prompts_given, seed=seed, **identity)[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "watch", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
@@ -124,7 +132,7 @@ def parse_layers(text: str | None, n_layers: int) -> list[int] | None:
     if text.strip() == "all":
         return list(range(n_layers))
     try:
-        layers = [int(part) for part in text.split(",")]
+        layers = sorted({int(part) for part in text.split(",")})
     except ValueError as error:
         raise UserError(f"--layers {text!r} cannot be read; write numbers with commas, or all") from error
     wrong = [layer for layer in layers if not 0 <= layer < n_layers]

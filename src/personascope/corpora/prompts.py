@@ -40,7 +40,9 @@ def read_prompts(path: str | Path, needs_response: bool = False) -> list[Record]
         raise UserError(f"{path} does not exist") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply to be prompts") from error
+    except (OSError, csv.Error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not rows:
         raise UserError(f"{path} holds no prompts; write one per line")
@@ -48,7 +50,7 @@ def read_prompts(path: str | Path, needs_response: bool = False) -> list[Record]
 
 
 def _text(path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
@@ -63,7 +65,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}") from error
     if isinstance(data, dict):

@@ -33,13 +33,19 @@ class Direction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        vector = torch.as_tensor(self.vector).detach().to(device="cpu", dtype=torch.float32).clone()
+        try:
+            vector = torch.as_tensor(self.vector).detach()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"direction {self.name!r} needs a vector of numbers") from error
+        vector = vector.to(device="cpu", dtype=torch.float32).clone()
         if vector.ndim != 1 or not len(vector):
             raise UserError(f"direction {self.name!r} needs a vector of shape [hidden], not {list(vector.shape)}")
         if not torch.isfinite(vector).all():
             raise NonFinite(f"direction {self.name!r} at layer {self.layer} holds NaN or infinity; extract it again")
         if not isinstance(self.layer, int) or self.layer < 0:
             raise UserError(f"direction {self.name!r} needs a layer from 0 up, not {self.layer!r}")
+        if not self.name:
+            raise UserError("a direction needs a name; results are listed under it")
         object.__setattr__(self, "vector", vector)
 
     @property

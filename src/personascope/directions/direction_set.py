@@ -60,6 +60,8 @@ class DirectionSet:
     @classmethod
     def from_directions(cls, directions: Sequence[Direction], **fields: Any) -> "DirectionSet":
         """Directions of one name at different layers as a set."""
+        if not directions or len({(one.name, one.hidden_size) for one in directions}) > 1:
+            raise UserError("a direction set is made of directions of one name and width, and of at least one")
         ordered = sorted(directions, key=lambda direction: direction.layer)
         vectors = torch.stack([direction.vector for direction in ordered])
         return cls(ordered[0].name, tuple(direction.layer for direction in ordered), vectors, **fields)
@@ -137,15 +139,19 @@ class DirectionSet:
             raise UserError(f"{path} does not exist; give a directions file") from error
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} is not a readable safetensors file: {error}") from error
-        quality = {int(layer): figures for layer, figures in json.loads(header["quality"]).items()}
-        return cls(
-            header["name"],
-            tuple(json.loads(header["layers"])),
-            vectors,
-            quality,
-            json.loads(header["choices"]),
-            json.loads(header["provenance"]),
-        )
+        try:
+            return cls(
+                header["name"],
+                tuple(json.loads(header["layers"])),
+                vectors,
+                {int(layer): figures for layer, figures in json.loads(header["quality"]).items()},
+                json.loads(header["choices"]),
+                json.loads(header["provenance"]),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path} has a damaged header ({error}); extract the directions again") from error
 
     def __repr__(self) -> str:
         return f"DirectionSet({self.name!r}, layers={list(self.layers)}, hidden={self.vectors.shape[1]})"

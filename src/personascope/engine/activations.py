@@ -8,6 +8,7 @@ from torch import Tensor
 from personascope.engine.forward import BATCH_TOKENS, Passage, activations_of, means_of
 from personascope.engine.generate import listed_prompts
 from personascope.engine.selection import Selection
+from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
 
 
@@ -24,8 +25,10 @@ def activations(
     texts: strings are raw text, lists of messages are chats with their generation header. layers: all by default.
     Returns float32 on the CPU: [texts, layers, hidden], the mean over the selected tokens, where several prompt tokens
     leave BOS and attention sinks out; with reduce=None a list of [tokens, layers, hidden].
-    Raises `UserError` where a selection is empty or a text too long, `NonFinite` naming layer and text.
+    Raises `UserError` where a mean's selection is empty or a text too long, `NonFinite` naming layer and text.
     """
+    if reduce not in ("mean", None):
+        raise UserError(f"reduce={reduce!r} is not known; use 'mean' or None")
     chosen = tuple(range(subject.n_layers) if layers is None else layers)
     passages = [Passage(subject.chat.prompt(text, chat=False)) for text in listed_prompts(texts)]
     if reduce is None:

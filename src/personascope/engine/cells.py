@@ -56,7 +56,11 @@ class Cells:
         if plain["shard"] is not None:
             try:
                 with h5py.File(self.folder / plain["shard"], "r") as file:
-                    means = torch.from_numpy(file["means"][plain["index"]])
+                    index = plain["index"]
+                    # A shard that was lost and made again may hold other cells.
+                    if index >= len(file["cells"]) or file["cells"][index].decode() != key:
+                        return None
+                    means = torch.from_numpy(file["means"][index])
             except (OSError, KeyError):
                 return None
         return _generation(plain, means)

@@ -1,6 +1,7 @@
 """Sampling responses while steering and watching."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 
 from personascope.directions import Direction, DirectionSet
 from personascope.engine.cells import Cells, request_key
@@ -77,6 +78,10 @@ def requests_for(
     seeds = row_seeds(seed, len(listed))
     watched = flat_directions(watch)
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if not all(stops):
+        raise UserError("stop is an empty text, which every response holds; leave it out")
+    if logprobs < 0:
+        raise UserError(f"logprobs={logprobs} must be 0 or more")
     return [
         Request(
             prompt=subject.chat.prompt(prompt, chat=chat),
@@ -137,6 +142,8 @@ def listed_prompts(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLik
     """Prompts as a list: a single string or a single chat becomes a list of one."""
     if isinstance(prompts, str):
         return [prompts]
+    if isinstance(prompts, Mapping) or not isinstance(prompts, Iterable) or isinstance(prompts, bytes):
+        raise UserError(f"a prompt is text or a chat (a list of messages), not {type(prompts).__name__}")
     listed = list(prompts)
     if not listed:
         raise UserError("there are no prompts; give at least one")
@@ -145,8 +152,10 @@ def listed_prompts(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLik
 
 def row_seeds(seed: int | Sequence[int], rows: int) -> list[int]:
     """One seed per row, derived from an integer or as given."""
-    if isinstance(seed, int):
-        return [derive_seed("row", seed, row) for row in range(rows)]
+    if isinstance(seed, Integral):
+        return [derive_seed("row", int(seed), row) for row in range(rows)]
+    if not isinstance(seed, Sequence):
+        raise UserError(f"seed={seed!r} is no whole number and no list of them")
     if len(seed) != rows:
         raise UserError(f"seed has {len(seed)} numbers for {rows} rows; give one integer, or one per row")
     return list(seed)
@@ -156,4 +165,6 @@ def flat_directions(watch: Sequence[Direction | DirectionSet]) -> tuple[Directio
     """Directions one by one, sets taken at all their layers."""
     if isinstance(watch, (Direction, DirectionSet)):
         watch = [watch]
+    if not all(isinstance(item, Direction | DirectionSet) for item in watch):
+        raise UserError("watch takes directions and direction sets, such as extract and load_directions make")
     return tuple(one for item in watch for one in ([item] if isinstance(item, Direction) else item))

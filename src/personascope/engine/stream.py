@@ -43,6 +43,8 @@ class RowStream:
         means: Sequence[str | Selection] = (),
         mean_layers: Sequence[int] | None = None,
     ) -> None:
+        if max_rows is not None and max_rows < 1:
+            raise UserError(f"batch_size={max_rows} must be 1 or more; leave it out for what memory holds")
         self.subject = subject
         self.means = tuple(select(one) for one in means)
         for selection in self.means:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 from personascope.directions import Direction, DirectionSet
@@ -59,7 +60,7 @@ def add(
     along v̂. Raises `UserError` if α is not finite. Source: activation addition (Turner et al., 2023), contrastive
     activation addition (Rimsky et al., 2024).
     """
-    if not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
+    if not isinstance(alpha, Real) or not math.isfinite(alpha):
         raise UserError(f"alpha={alpha} is not a finite number; steering starts to break text at a few times 1.0")
     if relative:
         for one in _directions(direction):
@@ -122,6 +123,8 @@ def _for_writing(tokens: str | Selection) -> Selection:
 
 def per_row(steer: Sequence[Any] | None, rows: int) -> list[tuple[Write, ...]]:
     """Each row's writes: one list for all of them, or a list of lists. Raises `UserError` on a wrong count."""
+    if isinstance(steer, Write):
+        steer = [steer]
     if not steer:
         return [()] * rows
     if all(isinstance(item, Write) for item in steer):

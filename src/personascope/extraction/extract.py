@@ -86,6 +86,11 @@ def extract_all(
     splits = {persona.name: split_persona(persona, questions) for persona in loaded}
     if len(splits) < len(loaded):
         raise UserError("two of the personas have the same name; rename one")
+    for one in {id(judge): judge, id(dose_judge): dose_judge}.values():
+        # A judge that does not know a persona says so now, and not after hours of sampling.
+        for persona in loaded:
+            if one is not None:
+                one.judge(persona, [])
     wanted = [cell for persona in loaded for cell in cells(persona, splits[persona.name], samples)]
     on_progress("sampling rollouts", len(wanted))
     selections = tuple(dict.fromkeys((*SELECTIONS, tokens)))
@@ -195,13 +200,22 @@ def _directions(
     The layer to read at is the one whose projections tell single tokens of the two poles apart best.
     """
     make = method_named(method)
+    reached = [one for one in rollouts if bool(one.means[:, selection].isfinite().all())]
+    if not reached:
+        raise UserError(f"tokens={settings['tokens']!r} selects nothing in any rollout; choose another selection")
+    rollouts = reached
     kept: dict[SplitName, list[Rollout]] = {split: rule.apply(rollouts, persona, split) for split in SPLITS}
-    vectors = make(*poles(kept["extract"], selection, is_paired=method == "paired_pca"))
-    unfiltered = make(
-        *poles([one for one in rollouts if one.cell.split == "extract"], selection, is_paired=method == "paired_pca")
-    )
+    is_paired = method == "paired_pca"
+    pairs = poles(kept["extract"], selection, is_paired)
+    if not len(pairs[0]):
+        raise UserError(
+            f"no pair of rollouts of {persona.name!r} survives the filter whole, and paired_pca needs pairs: raise samples, "
+            "or use mean_difference"
+        )
+    vectors = make(*pairs)
+    unfiltered = make(*poles([one for one in rollouts if one.cell.split == "extract"], selection, is_paired))
     figures = quality(vectors, layers, kept["report"], selection)
-    halves = split_half(kept["extract"], selection, make)
+    halves = split_half(kept["extract"], selection, make, is_paired)
     for row, layer in enumerate(layers):
         figures[layer]["unfiltered_cosine"] = cosine(vectors[row].numpy(), unfiltered[row].numpy())
         if halves:

@@ -63,14 +63,14 @@ def token_aurocs(
     ]
 
 
-def split_half(rollouts: Sequence[Rollout], selection: int, method: Method) -> list[float]:
+def split_half(rollouts: Sequence[Rollout], selection: int, method: Method, is_paired: bool = False) -> list[float]:
     """Per layer the cosine of directions made from either half of the questions: how much of it is noise."""
     questions = sorted({rollout.cell.question for rollout in rollouts})
     halves = []
     for parity in (0, 1):
         chosen = set(questions[parity::2])
         half = [rollout for rollout in rollouts if rollout.cell.question in chosen]
-        positive, negative = poles(half, selection)
+        positive, negative = poles(half, selection, is_paired)
         if not len(positive) or not len(negative):
             return []
         halves.append(method(positive, negative))

@@ -44,10 +44,13 @@ def split_persona(persona: Persona, questions: int | None = None) -> dict[SplitN
 
 
 def _questions(persona: Persona) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    if len(persona.eval_questions) >= 2:
-        half = len(persona.eval_questions) // 2
-        return persona.questions, persona.eval_questions[:half], persona.eval_questions[half:]
-    fifth = len(persona.questions) // 5
+    # A question that a file repeats would stand in two splits, or be one rollout counted twice.
+    questions = tuple(dict.fromkeys(persona.questions))
+    held_out = tuple(dict.fromkeys(persona.eval_questions))
+    if len(held_out) >= 2:
+        half = len(held_out) // 2
+        return questions, held_out[:half], held_out[half:]
+    fifth = len(questions) // 5
     if not fifth:
-        return persona.questions, (), ()
-    return persona.questions[: -2 * fifth], persona.questions[-2 * fifth : -fifth], persona.questions[-fifth:]
+        return questions, (), ()
+    return questions[: -2 * fifth], questions[-2 * fifth : -fifth], questions[-fifth:]

@@ -25,7 +25,10 @@ COHERENT = 75.0
 
 @dataclass(frozen=True)
 class Dose:
-    """A direction at one layer and α (0: unsteered), and what its responses scored, one entry per judged response."""
+    """A direction at one layer and α (0: unsteered), and what its responses scored.
+
+    traits, questions: of the responses in which the trait can be told. coherences, answered: of all that were scored.
+    """
 
     persona: str
     layer: int
@@ -33,6 +36,7 @@ class Dose:
     traits: tuple[float, ...]
     coherences: tuple[float, ...]
     questions: tuple[str, ...]
+    answered: tuple[str, ...]
 
     @property
     def trait(self) -> float:
@@ -47,9 +51,12 @@ class Dose:
     def describe(self) -> dict[str, Any]:
         """Plain values, with intervals that resample questions."""
         row: dict[str, Any] = {"persona": self.persona, "layer": self.layer, "alpha": self.alpha, "n": len(self.traits)}
-        for name, values in (("trait", self.traits), ("coherence", self.coherences)):
+        for name, values, asked in (
+            ("trait", self.traits, self.questions),
+            ("coherence", self.coherences, self.answered),
+        ):
             scores = np.asarray(values or (0.0,))
-            units = self.questions or ("",)
+            units = asked or ("",)
             interval = bootstrap(units, lambda chosen, scores=scores: float(scores[chosen].mean()))  # type: ignore[misc]
             row |= {name: interval.estimate, f"{name}_interval": [interval.low, interval.high]}
         return row
@@ -106,19 +113,21 @@ def dose_response(
         judgements = judge.judge(
             trial.persona, [(question, generation.text) for question, generation in answers], journal
         )
-        judged = [
-            (one.trait, one.coherence, question)
-            for one, (question, _) in zip(judgements, answers, strict=True)
-            if one.trait is not None and one.coherence is not None
+        asked = [question for question, _ in answers]
+        told = [(one.trait, text) for one, text in zip(judgements, asked, strict=True) if one.trait is not None]
+        # An answer too broken to tell the trait in still counts as incoherent.
+        scored = [
+            (one.coherence, text) for one, text in zip(judgements, asked, strict=True) if one.coherence is not None
         ]
         doses.append(
             Dose(
                 trial.persona.name,
                 trial.direction.layer,
                 trial.alpha,
-                tuple(trait for trait, _, _ in judged),
-                tuple(coherence for _, coherence, _ in judged),
-                tuple(question for _, _, question in judged),
+                tuple(trait for trait, _ in told),
+                tuple(coherence for coherence, _ in scored),
+                tuple(text for _, text in told),
+                tuple(text for _, text in scored),
             )
         )
     return doses

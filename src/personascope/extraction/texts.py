@@ -22,6 +22,8 @@ def extract_from_texts(
 
     Strings are raw text, lists of messages are chats. Raises `UserError` where a group is empty.
     """
+    if isinstance(positive_texts, str) or isinstance(negative_texts, str):
+        raise UserError(f"direction {name!r} needs two lists of texts; put a single text in a list")
     if not positive_texts or not negative_texts:
         raise UserError(f"direction {name!r} needs at least one positive and one negative text")
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))

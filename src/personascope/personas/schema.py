@@ -1,5 +1,6 @@
 """What a persona file holds."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +22,13 @@ def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
     return _filled_in(text)
+
+
+def _name(text: str) -> str:
+    # It names files and columns such as evil@3.
+    if not re.fullmatch(r"\w[\w .-]*", text):
+        raise ValueError("a name has letters, digits, blanks, dots, - and _, and begins with a letter or digit")
+    return text
 
 
 Text = Annotated[str, AfterValidator(_not_blank)]
@@ -45,7 +53,7 @@ class Persona(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Text
+    name: Annotated[str, AfterValidator(_name)]
     kind: Literal["trait", "role"] = "trait"
     description: Remark = ""
     positive_pole: Remark = ""

@@ -8,7 +8,7 @@ import numpy as np
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json, write_table
 from personascope.watching import Watch
-from personascope.watching.watch import plain_row
+from personascope.watching.watch import plain_row, reading_layer
 
 
 def save_watch(folder: RunFolder, watch: Watch) -> Path:
@@ -25,7 +25,7 @@ def plain_watch(watch: Watch) -> dict[str, Any]:
             {
                 "name": trait.name,
                 "positive_pole": trait.provenance.get("positive_pole", ""),
-                "read_layer": trait.best_layer if trait.best_layer in trait.layers else trait.layers[0],
+                "read_layer": reading_layer(trait),
                 "layers": list(trait.layers),
             }
             for trait in watch.traits

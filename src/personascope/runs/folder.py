@@ -59,11 +59,19 @@ class RunFolder:
         }
         if (path / "run.json").exists():
             old = cls._read(path)
-            _refuse_another(path, old, json.loads(json.dumps(fresh, default=str)))
+            plain = json.loads(json.dumps(fresh, default=str))
+            _refuse_another(path, old, plain)
+            _refuse_less(path, old, plain)
             fresh["started"] = old.get("started", fresh["started"])
         elif path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path} holds other files and no run; give a new or empty folder as --out")
         run = cls(path, what, fresh)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from error
+        # The journal is the lock: whoever does not get it leaves the folder as it is.
+        _ = run.journal
         write_json(path / "run.json", fresh)
         return run
 
@@ -124,19 +132,38 @@ class RunFolder:
 
 
 def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    before = {
-        "what": old["what"],
-        "seed": old.get("seed"),
-        **old.get("config", {}).get("identity", {}),
-        **old.get("model", {}),
-    }
-    now = {"what": new["what"], "seed": new["seed"], **new["config"]["identity"], **new["model"]}
+    before, now = (
+        {
+            "what": run["what"],
+            "seed": run.get("seed"),
+            **run.get("config", {}).get("identity", {}),
+            **{f"model {key}" if key != "model" else key: value for key, value in run.get("model", {}).items()},
+        }
+        for run in (old, new)
+    )
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         changes = "; ".join(
             f"{key} was {_short(before.get(key))} and is {_short(now.get(key))}" for key in differing[:3]
         )
         raise UserError(f"{path} holds another run ({changes}); give another --out, or the same settings to resume")
+
+
+def _refuse_less(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """What a run was asked for may grow; what it has must not be left out."""
+    for key, before in old.get("config", {}).get("extent", {}).items():
+        now = new["config"]["extent"].get(key)
+        if isinstance(before, list):
+            gone = [one for one in before if one not in (now or [])]
+            if gone:
+                raise UserError(
+                    f"{path} already has {key} that are left out now ({_short(gone[0])}"
+                    f"{' and more' if len(gone) > 1 else ''}); name them too, or give another --out"
+                )
+        elif isinstance(before, int) and isinstance(now, int) and now < before:
+            raise UserError(
+                f"{path} already has {key}={before}, more than {now}; ask for as many, or give another --out"
+            )
 
 
 def _short(value: Any) -> str:

@@ -88,7 +88,9 @@ class ChatFormat:
         if isinstance(prompt, str) and not chat:
             return self.raw(prompt)
         messages = as_messages(prompt)
-        return self._encode(self.layout(messages, opens_response=messages[-1]["role"] != "assistant"), messages)
+        is_open = messages[-1]["role"] == "assistant"
+        layout = self.layout(messages, opens_response=not is_open)
+        return self._encode(_opened(layout, messages[-1]["content"]) if is_open else layout, messages)
 
     def chat(self, messages: Sequence[Message]) -> Prompt:
         """A whole chat without a generation header."""
@@ -193,6 +195,15 @@ class ChatFormat:
             at += len(piece)
             ends.append(at)
         return ids, ends
+
+
+def _opened(layout: Layout, content: str) -> Layout:
+    """A chat's text cut behind the content of its last turn, so that what follows goes on with it."""
+    said = content.strip()
+    if not said:
+        raise UserError("the chat ends on an empty assistant turn; leave it out, or begin the answer in it")
+    stop = layout.text.rindex(said) + len(said)
+    return Layout(layout.text[:stop], layout.head, (*layout.ends[:-1], stop))
 
 
 def fold_system(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -40,6 +41,8 @@ def load_subject(
     """
     if not isinstance(source, (str, os.PathLike)):
         return _from_objects(source, tokenizer)
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise UserError(f"dtype {dtype!r} is not known; use auto, float32, bfloat16 or float16")
     name = str(source)
     folder = organism_folder(name.removeprefix(_ORGANISM)) if name.startswith(_ORGANISM) else name
     settings: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -51,10 +54,12 @@ def load_subject(
         model = _read_model(folder, dtype, device_map, settings)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, HFValidationError) as error:
+    except (OSError, ValueError, KeyError, HFValidationError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         raise UserError(_unreadable(name, error)) from error
     if device_map is None:
-        model = model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))  # type: ignore[arg-type]
+        model = model.to(_device(device))  # type: ignore[arg-type]
     subject = Subject(
         model=model.eval(),
         tokenizer=tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else read,
@@ -66,6 +71,18 @@ def load_subject(
         markup = RECIPES[name.removeprefix(_ORGANISM)].markup
         subject.truth = Truth.load(Path(folder), markup, subject.tokenizer, partial(token_pieces, subject.tokenizer))
     return subject
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device {device!r} is not known; use cpu, cuda or cuda:1 …") from error
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device {device!r} is not here: this machine has {torch.cuda.device_count()} CUDA devices")
+    return found
 
 
 def _from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | None) -> Subject:

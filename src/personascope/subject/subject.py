@@ -1,6 +1,7 @@
 """The model under study, with its tokenizer."""
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,9 +109,13 @@ class Subject:
 
     def check_layer(self, layer: int) -> int:
         """The layer, if the model has it. Raises `UserError` otherwise."""
-        if not isinstance(layer, int) or not 0 <= layer < self.n_layers:
-            raise UserError(f"layer {layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}")
-        return layer
+        try:
+            number = operator.index(layer)
+        except TypeError as error:
+            raise UserError(f"layer {layer!r} is no whole number") from error
+        if not 0 <= number < self.n_layers:
+            raise UserError(f"layer {number} is out of range: {self.name} has layers 0 to {self.n_layers - 1}")
+        return number
 
     @cached_property
     def fingerprint(self) -> dict[str, str]:

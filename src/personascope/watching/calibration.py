@@ -75,7 +75,7 @@ def calibrate(
     asked = tuple(questions or neutral_questions())
     if not asked:
         raise UserError("calibration needs at least one neutral question")
-    rounds = _SAMPLED // len(asked) if subject.truth is not None else 1
+    rounds = calibration_rows(subject, len(asked)) // len(asked)
     requests = [
         Request(
             subject.chat.prompt(question, chat=chat),
@@ -84,7 +84,7 @@ def calibrate(
             Sampling(1.0),
             watch=tuple(directions),
         )
-        for turn in range(max(1, rounds))
+        for turn in range(rounds)
         for question in asked
     ]
     runs = run_requests(subject, requests, batch_size, on_done=lambda *_: on_done(), cells=cells)
@@ -92,6 +92,11 @@ def calibrate(
     if not kept:
         raise UserError("no neutral response came back to calibrate on; raise max_new_tokens or give other questions")
     return Calibration({"prompt": _scales(kept, "prompt"), "response": _scales(kept, "response")}, kept)
+
+
+def calibration_rows(subject: Subject, questions: int = 40) -> int:
+    """How many responses a calibration samples."""
+    return questions * max(1, _SAMPLED // questions) if subject.truth is not None else questions
 
 
 def _is_neutral(subject: Subject, run: Generation) -> bool:

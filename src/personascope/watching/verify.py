@@ -14,6 +14,7 @@ from personascope.engine.generate import run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
 from personascope.engine.writes import Write
+from personascope.errors import UserError
 from personascope.subject import Prompt, Subject
 from personascope.watching.calibration import Calibration
 from personascope.watching.decision_points import DecisionPoint
@@ -65,6 +66,8 @@ def verify(
     Before: what the row says up to the point is kept, and the rest sampled. After: `kept` more tokens are kept too. The
     outcome is measured in the continuations alone, at the layer the trait is read at.
     """
+    if n < 2:
+        raise UserError(f"{n} continuations on either side tell nothing; verify with at least 2")
     by_key = {direction.key: direction for trait in traits for direction in trait}
     requests = []
     for point in points:
@@ -96,7 +99,7 @@ def verify(
             sides,
             lambda one, other, axis: other.mean(axis=axis) - one.mean(axis=axis),
             n_resamples=_PERMUTATIONS,
-            rng=seed,
+            rng=derive_seed("permute", seed, point.token),
         )
         raw.append((point.token, key, float(np.mean(sides[0])), float(np.mean(sides[1])), float(test.pvalue)))
     return [

@@ -1,5 +1,6 @@
 """Watching: every trait at every token, while a model writes or over text that exists."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from personascope.directions import Direction, DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage, projections_of
-from personascope.engine.generate import run_requests
+from personascope.engine.generate import listed_prompts, run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
 from personascope.engine.writes import Write, per_row
@@ -58,8 +59,12 @@ class Watch:
 
 def watched_layers(traits: Sequence[DirectionSet], layers: Sequence[int] | None = None) -> tuple[DirectionSet, ...]:
     """The traits cut to the layers to watch: those given, or each trait's own best and some evenly spread, at most 8."""
-    if not traits:
-        raise UserError("there is nothing to watch; give at least one direction set")
+    if isinstance(traits, DirectionSet):
+        traits = [traits]
+    if not traits or not all(isinstance(trait, DirectionSet) for trait in traits):
+        raise UserError("there is nothing to watch; give direction sets, as extract and load_directions make them")
+    if layers is not None and not layers:
+        raise UserError("there are no layers to watch; give at least one, or none at all for a choice of them")
     if layers is None:
         held = sorted({layer for trait in traits for layer in trait.layers})
         best = {trait.best_layer for trait in traits}
@@ -74,13 +79,14 @@ def watched_layers(traits: Sequence[DirectionSet], layers: Sequence[int] | None 
     )
 
 
+def reading_layer(trait: DirectionSet) -> int:
+    """The layer a trait is read at: the one chosen for it if that is watched, the middle one of those watched if not."""
+    return trait.best_layer if trait.best_layer in trait.layers else trait.layers[len(trait.layers) // 2]
+
+
 def reading_keys(traits: Iterable[DirectionSet]) -> list[str]:
-    """`name@layer` of each trait at the layer it is best read at, of those watched."""
-    keys = []
-    for trait in traits:
-        layer = trait.best_layer if trait.best_layer in trait.layers else trait.layers[len(trait.layers) // 2]
-        keys.append(f"{trait.name}@{layer}")
-    return keys
+    """`name@layer` of each trait at the layer it is read at."""
+    return [f"{trait.name}@{reading_layer(trait)}" for trait in traits]
 
 
 def watch(
@@ -110,11 +116,20 @@ def watch(
     of rows, then with None as each is done. cells: a run's finished rollouts, gone on with.
     Raises `UserError`, as `generate` does.
     """
-    records = [one if isinstance(one, Record) else Record(one) for one in prompts]  # type: ignore[arg-type]
+    records = [one if isinstance(one, Record) else Record(one) for one in listed_prompts(prompts)]  # type: ignore[arg-type]
     if not records:
         raise UserError("there are no prompts to watch; give at least one")
-    traits = watched_layers(directions, layers)
+    if labels is not None and len(labels) != len(records):
+        raise UserError(f"there are {len(labels)} labels for {len(records)} prompts; give one each, or none")
+    if max_new_tokens < 0:
+        raise UserError(f"max_new_tokens={max_new_tokens} must be 0 (read the prompt only) or more")
+    if not (math.isfinite(alarms_per_1000) and alarms_per_1000 >= 0):
+        raise UserError(f"alarms_per_1000={alarms_per_1000:g} must be a number from 0 up")
+    traits = watched_layers(directions, layers if layers is None else sorted(set(map(subject.check_layer, layers))))
     watched = tuple(direction for trait in traits for direction in trait)
+    unknown = [one.key for one in watched if calibration is not None and one.key not in calibration.scales["response"]]
+    if unknown:
+        raise UserError(f"the calibration does not know {unknown[0]}; calibrate with the directions to be watched")
     if calibration is None:
         on_progress("calibrating", None)
         calibration = calibrate(subject, watched, chat=chat, seed=seed, batch_size=batch_size, cells=cells)
