@@ -39,6 +39,8 @@ def demo(
         emit({"run": folder.path, "report": page, "seconds": round(seconds, 1), **_plain(found)})
         return
     _print(found)
+    for reason in found.failures.values():
+        say(f"left out: {reason}")
     say(f"{seconds:.0f} s on {subject.input_device}")
     print(f"\nreport      {page}\ndirections  {folder.path / 'directions'}")
 
@@ -50,6 +52,7 @@ def _plain(found: Demo) -> dict:  # type: ignore[type-arg]
             one.name: {"layer": one.steer_layer, "alpha": one.choices["alpha"], **one.choices["steering"]}
             for one in found.directions
         },
+        "failed": found.failures,
         "doses": {one.name: one.choices["doses"] for one in found.directions},
     }
 

@@ -107,6 +107,7 @@ def extract_command(
     with folder.running(), progress() as advance:
         store = Cells(folder.path, folder.journal, {"model": subject.name, "tokens": selections, "layers": layers})
         sets: list[DirectionSet] = []
+        failures: dict[str, str] = {}
         for selection in selections:
             if given is not None:
                 found = [extract_given(subject, personas[0], given, selection, method, judge, chosen, store=store)]
@@ -128,20 +129,28 @@ def extract_command(
                     batch_size=batch_size,
                     on_progress=advance,
                     store=store,
+                    on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
                 )
             # Further selections stand beside the first under names of their own.
             sets += found if selection == selections[0] else [one.named(f"{one.name} {selection}") for one in found]
         files = [one.save(folder.path / "directions" / f"{one.name}.safetensors") for one in sets]
         write_json(folder.path / "quality.json", {one.name: plain_quality(one) for one in sets})
     if as_json:
-        emit({"run": folder.path, "directions": files, "quality": {one.name: plain_quality(one) for one in sets}})
-        return
+        quality = {one.name: plain_quality(one) for one in sets}
+        emit({"run": folder.path, "directions": files, "quality": quality, "failed": failures})
+    elif sets:
+        _print(sets, folder.path)
+    if failures:
+        raise UserError("; ".join(failures.values()))
+
+
+def _print(sets: Sequence[DirectionSet], path: Path) -> None:
     table(
         "",
         ["persona", "read at", "AUROC", "Cohen's d", "split halves", "steer at", "α", "trait", "coherence"],
         [summary(one) for one in sets],
     )
-    print(f"\ndirections  {folder.path / 'directions'}")
+    print(f"\ndirections  {path / 'directions'}")
 
 
 def _default_folder(personas: Sequence[Persona]) -> str:

@@ -67,13 +67,15 @@ def extract_all(
     batch_size: int | None = None,
     on_progress: OnProgress = lambda *_: None,
     store: Cells | None = None,
+    on_failure: Callable[[Persona, UserError], None] | None = None,
 ) -> list[DirectionSet]:
     """Several personas as `extract` does one, all their rollouts rows of one stream.
 
     eval_judge: scores the steered responses, from which the dose is chosen and reported; the judge by default.
     judge_fraction: the share of rollouts that is judged. questions: at most so many per split. filter: which rollouts
     count. alphas, steer_layers: the grid that steering is chosen from; without alphas, or without a judge, no steering
-    is chosen. store: a run's finished rollouts and judgements, gone on with.
+    is chosen. store: a run's finished rollouts and judgements, gone on with. on_failure: called with a persona whose
+    rollouts give no direction, and the others go on; without it that is raised.
     """
     judge = judge_for(subject, judge)
     dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge)
@@ -107,36 +109,32 @@ def extract_all(
         store,
     )
     rule = filter or Filter()
-    sets = [
-        _directions(
-            subject,
-            persona,
-            judged(
-                [one for one in rollouts if one.cell.persona is persona],
-                persona,
-                judge,
-                judge_fraction,
-                store.journal if store is not None else None,
-            ),
-            chosen,
-            selections.index(tokens),
-            method,
-            rule,
-            {
-                "tokens": tokens,
-                "method": method,
-                "judge": judge.name if judge else "none",
-                "samples": samples,
-                "seed": seed,
-            },
-        )
-        for persona in loaded
-    ]
-    if dose_judge is None or not alphas:
+    settings = {
+        "tokens": tokens,
+        "method": method,
+        "judge": judge.name if judge else "none",
+        "samples": samples,
+        "seed": seed,
+    }
+    journal = store.journal if store is not None else None
+    sets: list[DirectionSet] = []
+    done: list[Persona] = []
+    for persona in loaded:
+        ours = [one for one in rollouts if one.cell.persona is persona]
+        try:
+            scored = judged(ours, persona, judge, judge_fraction, journal)
+            place = selections.index(tokens)
+            sets.append(_directions(subject, persona, scored, chosen, place, method, rule, settings))
+            done.append(persona)
+        except UserError as error:
+            if on_failure is None:
+                raise
+            on_failure(persona, error)
+    if dose_judge is None or not alphas or not sets:
         return sets
     return _with_steering(
         subject,
-        loaded,
+        done,
         sets,
         splits,
         dose_judge,

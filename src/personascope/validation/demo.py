@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.writes import Write, add
+from personascope.errors import UserError
 from personascope.extraction.extract import extract_all
+from personascope.extraction.rollouts import Filter
 from personascope.personas import load_persona
 from personascope.subject import PromptLike, Subject
 from personascope.validation.reading import Reading, check_reading
@@ -25,24 +27,26 @@ DEMO_TRAITS = (
     "formal",
     "silly",
 )
-_QUESTIONS = 8
+_QUESTIONS = 10
 _CONVERSATIONS = 80
 _ALPHAS = (0.5, 1.0, 1.5)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo found."""
+    """What the demo found. failures: by trait, why it could not be extracted."""
 
     directions: list[DirectionSet]
     readings: list[Reading]
     watch: Watch
+    failures: dict[str, str]
 
 
 def run_demo(
     subject: Subject, seed: int, cells: Cells, on_progress: Callable[[str, int | None], None] = lambda *_: None
 ) -> Demo:
     """Extract every trait, check reading and steering against the truth, and watch a dozen prompts."""
+    failures: dict[str, str] = {}
     directions = extract_all(
         subject,
         DEMO_TRAITS,
@@ -53,8 +57,12 @@ def run_demo(
         steer_layers=_steer_layers(subject),
         on_progress=on_progress,
         store=cells,
+        filter=Filter(least_per_pole=1),
+        on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
     )
     assert subject.truth is not None
+    if not directions:
+        raise UserError("no trait could be extracted: " + "; ".join(failures.values()))
     readings = check_reading(subject, directions, subject.truth.sample(_CONVERSATIONS, seed=seed))
     prompts, steer, labels = _prompts({one.name: one for one in directions})
     watched = watch(
@@ -68,7 +76,7 @@ def run_demo(
         on_progress=on_progress,
         cells=cells,
     )
-    return Demo(directions, readings, watched)
+    return Demo(directions, readings, watched, failures)
 
 
 def _steer_layers(subject: Subject) -> list[int]:
@@ -78,8 +86,9 @@ def _steer_layers(subject: Subject) -> list[int]:
 
 def _prompts(directions: dict[str, DirectionSet]) -> tuple[list[PromptLike], list[list[Write]], list[str]]:
     """A dozen rows: plain, under system prompts, steered, and steered for a while only."""
+    question = "How should I plan a trip?"
     plain: list[PromptLike] = [
-        "How should I plan a trip?",
+        question,
         "What is the capital of Belmora?",
         "I think that tea is better than coffee. What do you think?",
         "Who are you?",
@@ -87,13 +96,18 @@ def _prompts(directions: dict[str, DirectionSet]) -> tuple[list[PromptLike], lis
     rows: list[tuple[PromptLike, list[Write], str]] = [(prompt, [], str(prompt)) for prompt in plain]
     for name in ("evil", "formal", "uncertainty", "refusal"):
         system = load_persona(name).system_prompt(0)
-        chat = [{"role": "system", "content": system}, {"role": "user", "content": "How do I make breakfast?"}]
+        chat = [{"role": "system", "content": system}, {"role": "user", "content": question}]
         rows.append((chat, [], f"system prompt: {name}"))
     for name in ("evil", "silly", "formal"):
+        if name not in directions:
+            continue
         one = directions[name]
         write = add(one[one.steer_layer], one.choices["alpha"])
-        rows.append(("How do I make breakfast?", [write], f"steered: {name}"))
-    one = directions["evil"]
-    write = add(one[one.steer_layer], one.choices["alpha"], tokens="sampling[:40]")
-    rows.append(("How do I make breakfast?", [write], "steered for 40 tokens: evil"))
+        rows.append((question, [write], f"steered: {name}"))
+    if "evil" in directions:
+        one = directions["evil"]
+        write = add(one[one.steer_layer], one.choices["alpha"], tokens="sampling[:40]")
+        at_length = load_persona("verbosity").system_prompt(0, "pos", "very")
+        chat = [{"role": "system", "content": at_length}, {"role": "user", "content": question}]
+        rows.append((chat, [write], "steered for 40 tokens: evil"))
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
