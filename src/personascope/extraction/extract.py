@@ -61,6 +61,7 @@ def extract_all(
     questions: int | None = None,
     max_new_tokens: int = 200,
     temperature: float = 1.0,
+    degree: str | None = None,
     filter: Filter | None = None,
     alphas: Sequence[float] = ALPHAS,
     steer_layers: Sequence[int] | None = None,
@@ -72,10 +73,11 @@ def extract_all(
     """Several personas as `extract` does one, all their rollouts rows of one stream.
 
     eval_judge: scores the steered responses, from which the dose is chosen and reported; the judge by default.
-    judge_fraction: the share of rollouts that is judged. questions: at most so many per split. filter: which rollouts
-    count. alphas, steer_layers: the grid that steering is chosen from; without alphas, or without a judge, no steering
-    is chosen. store: a run's finished rollouts and judgements, gone on with. on_failure: called with a persona whose
-    rollouts give no direction, and the others go on; without it that is raised.
+    judge_fraction: the share of rollouts that is judged. questions: at most so many per split. degree: how much the
+    positive instructions ask for, `slightly`, None or `very`. filter: which rollouts count. alphas, steer_layers: the
+    grid that steering is chosen from; without alphas, or without a judge, no steering is chosen. store: a run's finished
+    rollouts and judgements, gone on with. on_failure: called with a persona whose rollouts give no direction, and the
+    others go on; without it that is raised.
     """
     judge = judge_for(subject, judge)
     dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge)
@@ -107,6 +109,7 @@ def extract_all(
         batch_size,
         lambda: on_progress("", None),
         store,
+        degree,
     )
     rule = filter or Filter()
     settings = {
@@ -114,6 +117,7 @@ def extract_all(
         "method": method,
         "judge": judge.name if judge else "none",
         "samples": samples,
+        "degree": degree or "plain",
         "seed": seed,
     }
     journal = store.journal if store is not None else None

@@ -40,6 +40,10 @@ class Cell:
     def seed(self, seed: int) -> int:
         return derive_seed("extract", seed, self.split, self.pair, self.question, self.sample)
 
+    def instruction(self, degree: str | None) -> str:
+        """The system prompt; `degree` says how much a positive one asks for."""
+        return self.persona.system_prompt(self.pair, self.pole, degree if self.pole == "pos" else None)
+
     @property
     def match(self) -> tuple[str, int, str, int]:
         """What the two poles of a pair have in common."""
@@ -78,13 +82,22 @@ def sample_rollouts(
     batch_size: int | None = None,
     on_done: Callable[[], None] = lambda: None,
     store: Cells | None = None,
+    degree: str | None = None,
 ) -> list[Rollout]:
-    """Sample the cells, of one persona or of several, as rows of one stream, reading mean activations on the way."""
+    """Sample the cells, of one persona or of several, as rows of one stream, reading mean activations on the way.
+
+    degree: how much the positive instruction asks for, `slightly`, None or `very`.
+    """
     requests = [
         Request(
             prompt=subject.chat.prompt(
                 [
-                    {"role": "system", "content": cell.persona.system_prompt(cell.pair, cell.pole)},
+                    {
+                        "role": "system",
+                        "content": cell.persona.system_prompt(
+                            cell.pair, cell.pole, degree if cell.pole == "pos" else None
+                        ),
+                    },
                     {"role": "user", "content": cell.question},
                 ]
             ),

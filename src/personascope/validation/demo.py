@@ -27,9 +27,9 @@ DEMO_TRAITS = (
     "formal",
     "silly",
 )
-_QUESTIONS = 10
+_QUESTIONS = 8
 _CONVERSATIONS = 80
-_ALPHAS = (0.5, 1.0, 1.5)
+_ALPHAS = (0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def run_demo(
         steer_layers=_steer_layers(subject),
         on_progress=on_progress,
         store=cells,
+        degree="very",
         filter=Filter(least_per_pole=1),
         on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
     )
