@@ -168,7 +168,7 @@ def test_a_shard_that_was_lost_is_made_again_and_not_mistaken(llama: Subject, tm
 def test_an_answer_too_broken_to_judge_counts_as_incoherent(llama: Subject) -> None:
     persona, split = load_persona("sycophantic"), split_persona(load_persona("sycophantic"))["choose"]
     noise = torch.randn(llama.hidden_size, generator=torch.Generator().manual_seed(0))
-    trial = Trial(persona, ps.Direction(noise, 3, "noise"), 4.0, split.questions[:4])
+    trial = Trial(persona, ps.Direction(noise, 3, "noise"), 60.0, split.questions[:4])
     judge = judge_for(llama, "lexicon")
     assert judge is not None
     (dose,) = dose_response(llama, [trial], judge, max_new_tokens=40)

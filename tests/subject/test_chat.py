@@ -98,7 +98,7 @@ def test_the_tokens_are_hugging_faces_own(chat: ChatFormat) -> None:
 def test_any_contents_are_found_in_order(contents: list[str]) -> None:
     chat = ChatFormat(byte_tokenizer())
     messages = [{"role": "user" if i % 2 == 0 else "assistant", "content": text} for i, text in enumerate(contents)]
-    prompt = chat.prompt(messages)
+    prompt = chat.chat(messages)
     for message, text in zip(messages, spans(chat, prompt), strict=True):
         role, _, rest = text.removeprefix("<|start|>").partition("\n")
         assert role == message["role"]
@@ -111,7 +111,8 @@ def test_thinking_is_switched_off_where_the_template_has_the_switch() -> None:
 
 def test_an_open_assistant_turn_is_gone_on_with() -> None:
     chat = ChatFormat(byte_tokenizer())
-    user, said = {"role": "user", "content": "Say"}, "I think so"
+    # What is said may look like the markup that would have closed it.
+    user, said = {"role": "user", "content": "Say"}, "I think so to the end"
     prompt = chat.prompt([user, {"role": "assistant", "content": said}])
     assert prompt.text == chat.prompt([user]).text + said
     assert prompt.turns[-1].role == "assistant"

@@ -59,9 +59,10 @@ class Cells:
                     index = plain["index"]
                     # A shard that was lost and made again may hold other cells.
                     if index >= len(file["cells"]) or file["cells"][index].decode() != key:
-                        return None
+                        raise KeyError(key)
                     means = torch.from_numpy(file["means"][index])
             except (OSError, KeyError):
+                self.journal.drop(key)
                 return None
         return _generation(plain, means)
 

@@ -5,7 +5,7 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -71,8 +71,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from error
         # The journal is the lock: whoever does not get it leaves the folder as it is.
-        _ = run.journal
-        write_json(path / "run.json", fresh)
+        with closing(Journal(path / "journal.sqlite")):
+            write_json(path / "run.json", fresh)
         return run
 
     @classmethod
@@ -116,6 +116,7 @@ class RunFolder:
         logger.addHandler(handler)
         state = "failed"
         try:
+            _ = self.journal
             yield self
             state = "finished"
         except KeyboardInterrupt:

@@ -53,9 +53,13 @@ class Journal:
         return json.loads(row[0]) if row else None
 
     def put(self, key: str, kind: str, value: Any) -> None:
-        """Enter a cell. One that is entered again, since what belonged to it was lost, takes the old one's place."""
+        """Enter a cell. A cell that is in already stays as it is."""
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        self._database.execute("INSERT OR REPLACE INTO cells (key, kind, value) VALUES (?, ?, ?)", (key, kind, text))
+        self._database.execute("INSERT OR IGNORE INTO cells (key, kind, value) VALUES (?, ?, ?)", (key, kind, text))
+
+    def drop(self, key: str) -> None:
+        """Forget a cell whose shard is lost, so that it can be entered again."""
+        self._database.execute("DELETE FROM cells WHERE key = ?", (key,))
 
     def cells(self, kind: str) -> Iterator[tuple[str, Any]]:
         """All finished cells of a kind, in the order they finished."""

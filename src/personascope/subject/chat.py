@@ -20,6 +20,10 @@ _THINKING_SWITCHES = ("enable_thinking", "thinking")
 _FOLD = "\n\n"
 
 
+# A content that no template changes and no text holds.
+_MARK = "zq0xk0qz"
+
+
 @dataclass(frozen=True)
 class Turn:
     """Tokens [start, stop) of one message, its markup included."""
@@ -90,7 +94,11 @@ class ChatFormat:
         messages = as_messages(prompt)
         is_open = messages[-1]["role"] == "assistant"
         layout = self.layout(messages, opens_response=not is_open)
-        return self._encode(_opened(layout, messages[-1]["content"]) if is_open else layout, messages)
+        if is_open:
+            said = messages if self._keeps_system(messages) else fold_system(messages)
+            closing = self._closing([*said[:-1], {"role": "assistant", "content": _MARK}], _MARK)
+            layout = _opened(layout, messages[-1]["content"], closing)
+        return self._encode(layout, messages)
 
     def chat(self, messages: Sequence[Message]) -> Prompt:
         """A whole chat without a generation header."""
@@ -141,7 +149,7 @@ class ChatFormat:
         """Tokens that end a response by this template: the special tokens it puts after an assistant's content."""
         if not self.has_template:
             return frozenset()
-        mark = "zq0xk0qz"
+        mark = _MARK
         closing = self._closing([{"role": "user", "content": "x"}, {"role": "assistant", "content": mark}], mark)
         added = self.tokenizer.added_tokens_decoder.items()
         special = {*self.tokenizer.all_special_ids, *(token for token, how in added if how.special)}
@@ -151,7 +159,7 @@ class ChatFormat:
     def _keeps_system(self, messages: Sequence[Message]) -> bool:
         if messages[0]["role"] != "system":
             return True
-        mark = "zq0xk0qz"
+        mark = _MARK
         try:
             return mark in self._render([{"role": "system", "content": mark}, {"role": "user", "content": "x"}], False)
         except UserError:
@@ -197,12 +205,13 @@ class ChatFormat:
         return ids, ends
 
 
-def _opened(layout: Layout, content: str) -> Layout:
+def _opened(layout: Layout, content: str, closing: str) -> Layout:
     """A chat's text cut behind the content of its last turn, so that what follows goes on with it."""
     said = content.strip()
     if not said:
         raise UserError("the chat ends on an empty assistant turn; leave it out, or begin the answer in it")
-    stop = layout.text.rindex(said) + len(said)
+    before = layout.text.removesuffix(closing)
+    stop = before.rindex(said) + len(said)
     return Layout(layout.text[:stop], layout.head, (*layout.ends[:-1], stop))
 
 
