@@ -194,22 +194,30 @@ def peers(subject: Subject, batch: torch.Tensor) -> dict[str, Callable[[], Any]]
         push = 0.1 * torch.randn(subject.hidden_size, device=batch.device, dtype=subject.dtype)
 
         def nnsight() -> None:
-            with (
-                lens.generate(
-                    {"input_ids": batch, "attention_mask": torch.ones_like(batch)},
-                    max_new_tokens=NEW,
-                    min_new_tokens=NEW,
-                    do_sample=True,
-                    top_k=0,
-                ) as tracer,
-                tracer.all(),
-            ):
-                lens.model.layers[6].output += push
+            with lens.generate(
+                {"input_ids": batch, "attention_mask": torch.ones_like(batch)},
+                max_new_tokens=NEW,
+                min_new_tokens=NEW,
+                do_sample=True,
+                top_k=0,
+            ) as tracer:
+                for _ in tracer.iter[:]:
+                    lens.model.layers[6].output += push
 
         sides["nnsight, steering at one layer"] = nnsight
     except ImportError:
         pass
-    return sides
+    return {name: side for name, side in sides.items() if _works(name, side)}
+
+
+def _works(name: str, side: Callable[[], Any]) -> bool:
+    """Whether a peer runs here at all: its release and ours of transformers may not go together."""
+    try:
+        side()
+    except Exception as error:
+        print(f"  left out: {name}: {type(error).__name__}: {error}")
+        return False
+    return True
 
 
 def reading(subject: Subject, rounds: int) -> dict[str, Any]:
@@ -398,15 +406,18 @@ def main() -> None:
         torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
     )
     print(f"random Llama, width 512, 12 layers, {options.dtype}, on {where}, torch {torch.__version__}")
-    figures = {name: part() for name, part in parts.items() if not options.only or name in options.only}
-    if options.out:
-        facts = {
-            "device": where,
-            "dtype": options.dtype,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
-        options.out.write_text(json.dumps({**facts, **figures}, indent=1) + "\n", encoding="utf-8")
+    figures: dict[str, Any] = {
+        "device": where,
+        "dtype": options.dtype,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "rounds": options.rounds,
+    }
+    for name, part in parts.items():
+        if not options.only or name in options.only:
+            figures[name] = part()
+            if options.out:
+                options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
