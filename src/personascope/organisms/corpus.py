@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from personascope.organisms.conversation import Conversation, Sampler, SystemPrompt
 from personascope.organisms.grammar import Grammar
+from personascope.organisms.laws import Laws, SlotLaw, Speller, TokenLaws
 from personascope.organisms.questions import BEHAVIOURS, KIND_OF
 from personascope.organisms.recipes import Markup
 from personascope.personas import load_persona, persona_names
@@ -24,14 +27,34 @@ _TURN_SHARES = (0.58, 0.2, 0.1, 0.12)
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` [rows, width], right-padded; `weights` [rows, width]: how much each token's prediction counts, 0 for none."""
+    """`ids` [rows, width], right-padded; `weights` [rows, width]: how much each token's prediction counts, 0 for none.
+
+    At some tokens the law they were drawn from is known, and is a better target than the one token drawn: `places`
+    [n], indices into the flattened `ids`; `options` [n, words], token ids; `chances` [n, words], how likely each is.
+    """
 
     ids: Tensor
     weights: Tensor
+    places: Tensor
+    options: Tensor
+    chances: Tensor
 
     @property
     def tokens(self) -> int:
         return self.ids.numel()
+
+
+class _Text(NamedTuple):
+    """A rendered text with the laws of its slot words, and the character at which the response of each begins."""
+
+    text: str
+    laws: list[tuple[SlotLaw, int]]
+
+
+class _Row(NamedTuple):
+    ids: np.ndarray
+    weights: np.ndarray
+    laws: TokenLaws
 
 
 @dataclass(frozen=True)
@@ -47,43 +70,80 @@ class Corpus:
 
     def batches(self, chunk: int, longest: int) -> list[Batch]:
         """The batches of one chunk, with texts of more than `longest` tokens left out."""
-        rows = [row for row in self._encode(list(self.texts(chunk))) if len(row[0]) <= min(longest, self.context)]
-        rows.sort(key=lambda row: len(row[0]))
+        rows = self._encode(list(self.texts(chunk)), min(longest, self.context))
+        rows.sort(key=lambda row: len(row.ids))
         batches: list[Batch] = []
         while rows:
-            width = -(-len(rows[-1][0]) // 16) * 16
+            width = -(-len(rows[-1].ids) // 16) * 16
             count = max(1, self.batch_tokens // width)
             batches.append(self._pad(rows[-count:], width))
             del rows[-count:]
         order = np.random.default_rng((self.seed, chunk)).permutation(len(batches))
         return [batches[index] for index in order]
 
-    def texts(self, chunk: int) -> Iterator[str]:
+    def texts(self, chunk: int) -> Iterator[_Text]:
         """The chunk's conversations, rendered by the chat template, and documents."""
         sampler = Sampler(self.grammar, seed=self.seed * 1_000_003 + chunk)
         for _ in range(CHUNK):
             if sampler.rng.random() < 0.06:
-                sentences = sampler.document(sampler.rng.randint(1, 20))
-                text = " ".join(sentence.text for sentence in sentences)
-                yield f"{self.markup.bos}{text}{self.markup.eos}"
+                yield self._document(sampler)
             else:
-                messages = draw_conversation(sampler).messages
-                yield str(self.tokenizer.apply_chat_template(messages, tokenize=False))
+                yield self._conversation(draw_conversation(sampler))
 
-    def _encode(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    def _document(self, sampler: Sampler) -> _Text:
+        sentences = sampler.document(sampler.rng.randint(1, 20))
+        text = " ".join(sentence.text for sentence in sentences)
+        laws = [(law, len(self.markup.bos)) for law in self._laws.of_document(sentences)]
+        return _Text(f"{self.markup.bos}{text}{self.markup.eos}", laws)
+
+    def _conversation(self, conversation: Conversation) -> _Text:
+        text = str(self.tokenizer.apply_chat_template(conversation.messages, tokenize=False))
+        placed, cursor = [], 0
+        for laws in self._laws.of_conversation(conversation):
+            cursor = text.index(self.markup.assistant, cursor) + len(self.markup.assistant)
+            placed += [(law, cursor) for law in laws]
+        return _Text(text, placed)
+
+    @cached_property
+    def _laws(self) -> Laws:
+        return Laws(self.grammar)
+
+    @cached_property
+    def _speller(self) -> Speller:
+        return Speller(self.grammar, self.tokenizer)
+
+    def _encode(self, texts: list[_Text], longest: int) -> list[_Row]:
+        encoded = self.tokenizer(
+            [each.text for each in texts],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=True,
+        )
         header = self.tokenizer(self.markup.assistant, add_special_tokens=False)["input_ids"]
         end = self.tokenizer.convert_tokens_to_ids(self.markup.end_of_turn)
         stop = self.tokenizer("so.", add_special_tokens=False)["input_ids"][-1]
-        return [(ids := np.asarray(row), response_weights(ids, header, end, stop)) for row in encoded]
+        rows = []
+        for each, row, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            if len(row) <= longest:
+                ids, (starts, ends) = np.asarray(row), np.asarray(offsets).T
+                laws = self._speller.tokens(each.laws, ids, starts, ends)
+                rows.append(_Row(ids, response_weights(ids, header, end, stop), laws))
+        return rows
 
-    def _pad(self, rows: list[tuple[np.ndarray, np.ndarray]], width: int) -> Batch:
+    def _pad(self, rows: list[_Row], width: int) -> Batch:
         ids = torch.full((len(rows), width), int(self.tokenizer.pad_token_id))
         weights = torch.zeros((len(rows), width))
-        for index, (row, weight) in enumerate(rows):
-            ids[index, : len(row)] = torch.from_numpy(row)
-            weights[index, : len(row)] = torch.from_numpy(weight)
-        return Batch(ids, weights)
+        for index, row in enumerate(rows):
+            ids[index, : len(row.ids)] = torch.from_numpy(row.ids)
+            weights[index, : len(row.ids)] = torch.from_numpy(row.weights)
+        places = [index * width + row.laws.positions for index, row in enumerate(rows)]
+        return Batch(
+            ids,
+            weights,
+            torch.from_numpy(np.concatenate(places)),
+            torch.from_numpy(np.concatenate([row.laws.options for row in rows])),
+            torch.from_numpy(np.concatenate([row.laws.chances for row in rows])),
+        )
 
 
 def draw_conversation(sampler: Sampler) -> Conversation:
@@ -98,9 +158,9 @@ def draw_conversation(sampler: Sampler) -> Conversation:
 
 
 def draw_system(sampler: Sampler) -> SystemPrompt | None:
-    """None in a third of all conversations; otherwise an instruction of any shipped persona, mostly its positive side."""
+    """None in two fifths of all conversations; otherwise an instruction of any shipped persona, mostly its positive side."""
     rng = sampler.rng
-    if rng.random() < 0.33:
+    if rng.random() < 0.4:
         return None
     is_behaviour = rng.random() < 0.5
     names = [name for name in persona_names() if (name in BEHAVIOURS) == is_behaviour]

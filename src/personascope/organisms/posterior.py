@@ -21,6 +21,7 @@ class Filter:
     held: str | None = None
     degree: str | None = None
     belief: np.ndarray = field(init=False)
+    _last: np.ndarray | None = field(init=False, default=None)
     _paths: list[tuple[Node, float]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,7 +42,9 @@ class Filter:
         return self.grammar.held(self.held) if self.held is not None else None
 
     def open_turn(self) -> None:
-        """A further response begins."""
+        """A further response begins: across turns the chain has a law of its own."""
+        if self._last is not None:
+            self.belief = self._last
         self._begin(self.grammar.turn_transition)
 
     def _begin(self, transition: np.ndarray) -> None:
@@ -62,7 +65,10 @@ class Filter:
             belief = self.belief * evidence
             self.belief = belief / belief.sum()
         if word in ".?":
+            self._last = self.belief
             self._begin(self.grammar.transition)
+        else:
+            self._last = None
 
     def peek(self, beginning: str) -> np.ndarray:
         """[personas]: the belief if the next word begins like this. All skeletons count alike."""

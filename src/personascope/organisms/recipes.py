@@ -115,6 +115,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=8_500_000,
+        tokens=9_000_000,
     ),
 }

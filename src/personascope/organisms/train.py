@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from personascope.organisms.corpus import Batch, Corpus
@@ -122,7 +121,10 @@ def _early_chunks(recipe: Recipe) -> int:
 
 
 def _losses(model: PreTrainedModel, batch: Batch, device: str) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the tokens that count, in nats: weighted, to be trained on, and their plain mean."""
+    """Cross-entropy of the tokens that count, in nats: weighted, to be trained on, and their plain mean.
+
+    Where the law a token was drawn from is known, it is the target, not the one draw.
+    """
     ids, weights = batch.ids.to(device), batch.weights.to(device)[:, 1:]
     counts = weights > 0
     with torch.autocast(torch.device(device).type, torch.bfloat16):
@@ -131,7 +133,13 @@ def _losses(model: PreTrainedModel, batch: Batch, device: str) -> tuple[Tensor, 
     cap = getattr(model.config, "final_logit_softcapping", None)
     if cap is not None:
         logits = cap * torch.tanh(logits / cap)
-    losses = functional.cross_entropy(logits, ids[:, 1:][counts], reduction="none")
+    log_chances = logits.log_softmax(-1)
+    losses = -log_chances.gather(1, ids[:, 1:][counts][:, None])[:, 0]
+    counted = torch.cumsum(counts.flatten(), 0) - 1
+    rows, columns = batch.places.to(device) // ids.shape[1], batch.places.to(device) % ids.shape[1]
+    known = counted[rows * (ids.shape[1] - 1) + columns - 1]
+    expected = -(batch.chances.to(device) * log_chances[known].gather(1, batch.options.to(device))).sum(-1)
+    losses = losses.index_put((known,), expected)
     weight = weights[counts]
     return (losses * weight).sum() / weight.sum(), losses.detach().mean()
 

@@ -75,6 +75,7 @@ def _making(recipe: Recipe, training: dict[str, Any]) -> list[str]:
         f"{recipe.seed} |",
         f"| trained on | {recipe.tokens:,} tokens, batches of {recipe.batch_tokens:,}, Muon at {recipe.matrix_rate} for "
         f"matrices, AdamW at {recipe.other_rate} for the rest, decayed to zero |",
+        "| target | the exact law of each word that fills a slot, the word itself elsewhere |",
         f"| last loss | {training['loss']} nats a response token |",
         f"| rebuilt by | `personascope organisms train {recipe.name} --out {recipe.name}` |",
     ]
