@@ -61,7 +61,7 @@ def test_directions_from_a_csv_are_the_means_of_its_answers(
 ) -> None:
     given = read_rollouts(write_csv(tmp_path / "pirate.csv", table), "pirate")
     assert [one.pole for one in given] == [str(row["question_id"]).split("_")[-2] for row in table]
-    found = extract_given(llama, "pirate", given, layers=[3])
+    found = extract_given(llama, "pirate", given, layers=[3])[0]
     assert found.provenance["judge"] == "the rollouts' own scores"
     assert found.quality[3]["auroc"] > 0.9
     kept = [one for one in given if one.trait is not None and (one.trait >= 50) == (one.pole == "pos")]
@@ -92,7 +92,7 @@ def test_a_table_and_a_csv_give_the_same(llama: Subject, table: list[dict[str, o
     write_csv(tmp_path / "a.csv", table)
     pq.write_table(pa.Table.from_pylist(table), tmp_path / "a.parquet")
     one, other = (
-        extract_given(llama, "pirate", read_rollouts(tmp_path / name, "pirate"), layers=[2, 3])
+        extract_given(llama, "pirate", read_rollouts(tmp_path / name, "pirate"), layers=[2, 3])[0]
         for name in ("a.csv", "a.parquet")
     )
     assert torch.equal(one.vectors, other.vectors)
@@ -113,7 +113,7 @@ def test_thinking_is_left_out_of_what_is_judged(llama: Subject, table: list[dict
     for row in rows:
         row["answer"] = f"<think>Should I?\nYes.</think>{row['answer']}"
     given = read_rollouts(write_csv(tmp_path / "t.csv", rows), "pirate")
-    found = extract_given(llama, "pirate", given, layers=[3], judge="lexicon")
+    found = extract_given(llama, "pirate", given, layers=[3], judge="lexicon")[0]
     assert found.provenance["judge"] == "lexicon"
     assert found.provenance["kept"]["extract"]["pos"] > 2
 

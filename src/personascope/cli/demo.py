@@ -11,6 +11,7 @@ from personascope.cli.terminal import DeviceOption, JsonOption, SeedOption, emit
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.report import save_watch
+from personascope.report.vectors import write_vectors
 from personascope.runs import Config, RunFolder, write_json
 from personascope.validation.demo import DEMO_TRAITS, Demo, run_demo
 
@@ -30,8 +31,7 @@ def demo(
     folder = RunFolder.open(out, "demo", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
         found = run_demo(subject, seed, Cells(folder.path, folder.journal, {"model": subject.name}), advance)
-        for directions in found.directions:
-            directions.save(folder.path / "directions" / f"{directions.name}.safetensors")
+        write_vectors(folder, {"response": found.directions})
         write_json(folder.path / "checks.json", _plain(found))
         page = save_watch(folder, found.watch)
     seconds = time.perf_counter() - started

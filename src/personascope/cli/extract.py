@@ -27,6 +27,7 @@ from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.extract import extract_all, extract_given
+from personascope.extraction.extraction import Extraction
 from personascope.extraction.given import read_rollouts
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
@@ -34,7 +35,8 @@ from personascope.extraction.steering import ALPHAS, candidate_layers
 from personascope.extraction.vectors import METHODS
 from personascope.judging import judge_for
 from personascope.personas import Persona, load_persona
-from personascope.runs import Config, RunFolder, write_json
+from personascope.report.vectors import direction_file, named_sets, plain_quality, save_vectors
+from personascope.runs import Config, RunFolder
 
 
 def extract_command(
@@ -106,13 +108,15 @@ def extract_command(
     )
     with folder.running(), progress() as advance:
         store = Cells(folder.path, folder.journal, {"model": subject.name, "tokens": selections, "layers": layers})
-        sets: list[DirectionSet] = []
+        extractions: dict[str, Extraction] = {}
         failures: dict[str, str] = {}
         for selection in selections:
             if given is not None:
-                found = [extract_given(subject, personas[0], given, selection, method, judge, chosen, store=store)]
+                extractions[selection] = extract_given(
+                    subject, personas[0], given, selection, method, judge, chosen, store=store
+                )
             else:
-                found = extract_all(
+                extractions[selection] = extract_all(
                     subject,
                     personas,
                     tokens=selection,
@@ -131,15 +135,15 @@ def extract_command(
                     store=store,
                     on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
                 )
-            # Further selections stand beside the first under names of their own.
-            sets += found if selection == selections[0] else [one.named(f"{one.name} {selection}") for one in found]
-        files = [one.save(folder.path / "directions" / f"{one.name}.safetensors") for one in sets]
-        write_json(folder.path / "quality.json", {one.name: plain_quality(one) for one in sets})
+        page = save_vectors(folder, extractions)
+    sets = named_sets(extractions)
     if as_json:
         quality = {one.name: plain_quality(one) for one in sets}
-        emit({"run": folder.path, "directions": files, "quality": quality, "failed": failures})
+        files = [direction_file(folder.path, one) for one in sets]
+        emit({"run": folder.path, "directions": files, "quality": quality, "report": page, "failed": failures})
     elif sets:
         _print(sets, folder.path)
+        print(f"report      {page}")
     if failures:
         raise UserError("; ".join(failures.values()))
 
@@ -155,16 +159,6 @@ def _print(sets: Sequence[DirectionSet], path: Path) -> None:
 
 def _default_folder(personas: Sequence[Persona]) -> str:
     return "extract-" + "-".join(persona.name.replace(" ", "_") for persona in personas)[:60]
-
-
-def plain_quality(directions: DirectionSet) -> dict:  # type: ignore[type-arg]
-    """Quality and choices as plain values."""
-    return {
-        "layers": {str(layer): dict(figures) for layer, figures in directions.quality.items()},
-        "choices": dict(directions.choices),
-        "sampled": directions.provenance.get("sampled"),
-        "kept": directions.provenance.get("kept"),
-    }
 
 
 def summary(directions: DirectionSet) -> list[str]:

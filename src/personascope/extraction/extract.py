@@ -1,6 +1,7 @@
 """Extracting personas: rollouts → judged → filtered → directions with their quality."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,19 @@ from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.selection import select
 from personascope.errors import UserError
+from personascope.extraction.dosing import Dosing, OnProgress, with_steering
+from personascope.extraction.extraction import Extraction, examples
 from personascope.extraction.given import Given, given_rollouts
 from personascope.extraction.quality import poles, quality, split_half, token_aurocs
 from personascope.extraction.rollouts import SELECTIONS, Filter, Rollout, cells, judged, sample_rollouts
-from personascope.extraction.splits import SPLITS, Split, SplitName, split_persona
-from personascope.extraction.steering import ALPHAS, Dose, best_dose, candidate_layers, dose_response, trials_for
+from personascope.extraction.selectivity import relate, without_common
+from personascope.extraction.splits import SPLITS, SplitName, split_persona
+from personascope.extraction.steering import ALPHAS
 from personascope.extraction.vectors import method as method_named
 from personascope.judging import Judge, judge_for
 from personascope.personas import Persona, load_persona
 from personascope.statistics import cosine
 from personascope.subject import Subject
-
-# Called with a word for the phase, and how many rollouts it will take when it begins (None: one more is done).
-OnProgress = Callable[[str, int | None], None]
 
 
 def extract(
@@ -69,7 +70,7 @@ def extract_all(
     on_progress: OnProgress = lambda *_: None,
     store: Cells | None = None,
     on_failure: Callable[[Persona, UserError], None] | None = None,
-) -> list[DirectionSet]:
+) -> Extraction:
     """Several personas as `extract` does one, all their rollouts rows of one stream.
 
     eval_judge: scores the steered responses, from which the dose is chosen and reported; the judge by default.
@@ -121,36 +122,33 @@ def extract_all(
         "seed": seed,
     }
     journal = store.journal if store is not None else None
-    sets: list[DirectionSet] = []
-    done: list[Persona] = []
+    place = selections.index(tokens)
+    made: list[_Made] = []
     for persona in loaded:
         ours = [one for one in rollouts if one.cell.persona is persona]
         try:
             scored = judged(ours, persona, judge, judge_fraction, journal)
-            place = selections.index(tokens)
-            sets.append(_directions(subject, persona, scored, chosen, place, method, rule, settings))
-            done.append(persona)
+            made.append(_directions(subject, persona, scored, chosen, place, method, rule, settings))
         except UserError as error:
             if on_failure is None:
                 raise
             on_failure(persona, error)
-    if dose_judge is None or not alphas or not sets:
-        return sets
-    return _with_steering(
-        subject,
-        done,
-        sets,
-        splits,
-        dose_judge,
-        tuple(alphas),
-        steer_layers,
-        max_new_tokens,
-        temperature,
-        seed,
-        batch_size,
-        on_progress,
-        store,
-    )
+    sets = _related(made, place)
+    if dose_judge is not None and alphas and sets:
+        dosing = Dosing(
+            dose_judge,
+            tuple(alphas),
+            steer_layers,
+            max_new_tokens,
+            temperature,
+            seed,
+            batch_size,
+            on_progress,
+            store,
+        )
+        prompted = [[one for one in each.rollouts if one.cell.split == "report"] for each in made]
+        sets = with_steering(subject, [each.persona for each in made], sets, splits, prompted, dosing)
+    return _extraction(made, sets, place)
 
 
 def extract_given(
@@ -163,7 +161,7 @@ def extract_given(
     layers: Sequence[int] | None = None,
     filter: Filter | None = None,
     store: Cells | None = None,
-) -> DirectionSet:
+) -> Extraction:
     """A persona's directions from rollouts that exist: nothing is sampled, activations are read in one pass each.
 
     Scores that the file holds count as the judge's; without them `judge` is asked. No steering is chosen.
@@ -184,7 +182,39 @@ def extract_given(
         "samples": "given",
     }
     index = selections.index(tokens)
-    return _directions(subject, loaded, rollouts, chosen, index, method, filter or Filter(), settings)
+    made = _directions(subject, loaded, rollouts, chosen, index, method, filter or Filter(), settings)
+    return _extraction([made], [made.directions], index)
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A persona's directions with the rollouts they came from: all of them, and those that were kept, by split."""
+
+    persona: Persona
+    directions: DirectionSet
+    rollouts: Sequence[Rollout]
+    kept: dict[SplitName, list[Rollout]]
+
+
+def _related(made: Sequence[_Made], place: int) -> list[DirectionSet]:
+    """The sets, with what their quality owes to what all personas have in common."""
+    sets = [each.directions for each in made]
+    reported = [each.kept["report"] for each in made]
+    return [
+        replace(
+            one,
+            quality={layer: {**figures, **further.get(layer, {})} for layer, figures in one.quality.items()},
+        )
+        for one, further in zip(sets, without_common(sets, reported, place), strict=True)
+    ]
+
+
+def _extraction(made: Sequence[_Made], sets: Sequence[DirectionSet], place: int) -> Extraction:
+    shown = {
+        one.name: examples(one, each.rollouts, [r for split in SPLITS for r in each.kept[split]], place)
+        for one, each in zip(sets, made, strict=True)
+    }
+    return Extraction(tuple(sets), shown, relate(sets, [each.kept["report"] for each in made], place))
 
 
 def _directions(
@@ -196,7 +226,7 @@ def _directions(
     method: str,
     rule: Filter,
     settings: dict[str, Any],
-) -> DirectionSet:
+) -> _Made:
     """Directions from the extract split, the layer to read from the choose split, quality from the report split.
 
     The layer to read at is the one whose projections tell single tokens of the two poles apart best.
@@ -237,7 +267,16 @@ def _directions(
         "sampled": _counts(rollouts),
         "kept": _counts([one for split in SPLITS for one in kept[split]]),
     }
-    return DirectionSet(persona.name, layers, vectors, figures, {"read_layer": layers[best]}, provenance)
+    choices = {"read_layer": layers[best], "read_reason": _read_reason(layers, chosen_by, best)}
+    return _Made(persona, DirectionSet(persona.name, layers, vectors, figures, choices, provenance), rollouts, kept)
+
+
+def _read_reason(layers: Sequence[int], areas: Sequence[float], best: int) -> str:
+    """Why this layer, in one sentence."""
+    others = sorted((row for row in range(len(layers)) if row != best), key=lambda row: -areas[row])
+    said = "its projections tell single tokens of the two poles apart best on the questions kept for choosing: AUROC"
+    runner_up = f", then layer {layers[others[0]]} with {areas[others[0]]:.3f}" if others else ""
+    return f"{said} {areas[best]:.3f}{runner_up}"
 
 
 def _counts(rollouts: Sequence[Rollout]) -> dict[str, dict[str, int]]:
@@ -247,71 +286,3 @@ def _counts(rollouts: Sequence[Rollout]) -> dict[str, dict[str, int]]:
         }
         for split in SPLITS
     }
-
-
-def _with_steering(
-    subject: Subject,
-    personas: Sequence[Persona],
-    sets: Sequence[DirectionSet],
-    splits: dict[str, dict[SplitName, Split]],
-    judge: Judge,
-    alphas: tuple[float, ...],
-    steer_layers: Sequence[int] | None,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    batch_size: int | None,
-    on_progress: OnProgress,
-    store: Cells | None,
-) -> list[DirectionSet]:
-    """The sets with the layer and α to steer with: chosen on one split's questions, measured on another's."""
-
-    def run(phase: str, trials: list[Any]) -> list[Dose]:
-        on_progress(phase, sum(len(trial.questions) for trial in trials))
-        return dose_response(
-            subject,
-            trials,
-            judge,
-            1,
-            max_new_tokens,
-            temperature,
-            seed,
-            batch_size,
-            lambda: on_progress("", None),
-            store,
-        )
-
-    pairs = list(zip(personas, sets, strict=True))
-    grid = []
-    for persona, directions in pairs:
-        layers = steer_layers or candidate_layers(directions.layers, subject.n_layers)
-        grid.append(trials_for(persona, directions, list(layers), alphas, splits[persona.name]["choose"].questions))
-    doses = iter(run("trying doses", [trial for trials in grid for trial in trials]))
-    tried = [[next(doses) for _ in trials] for trials in grid]
-    best = [best_dose(one) for one in tried]
-    check = [
-        trials_for(persona, directions, [dose.layer], [dose.alpha], splits[persona.name]["report"].questions)
-        for (persona, directions), dose in zip(pairs, best, strict=True)
-    ]
-    reported = iter(run("measuring the chosen dose", [trial for trials in check for trial in trials]))
-    out = []
-    for (_, directions), dose, all_doses in zip(pairs, best, tried, strict=True):
-        unsteered, steered = next(reported), next(reported)
-        choices = {
-            **directions.choices,
-            "steer_layer": dose.layer,
-            "alpha": dose.alpha,
-            "steering": {"unsteered": unsteered.describe(), "steered": steered.describe()},
-            "doses": [one.describe() for one in all_doses],
-        }
-        out.append(
-            DirectionSet(
-                directions.name,
-                directions.layers,
-                directions.vectors,
-                directions.quality,
-                choices,
-                directions.provenance,
-            )
-        )
-    return out

@@ -16,6 +16,8 @@ from personascope.statistics import auroc, bootstrap, cohens_d, cosine
 from personascope.subject import Subject
 
 _SHUFFLES = 50
+_LIKE_LENGTH = np.log(1.25)
+_LEAST_PAIRS = 3
 
 
 def quality(
@@ -24,15 +26,17 @@ def quality(
     """Per layer the separation of the two poles by their mean projections.
 
     `auroc` and `cohens_d` with 95 % intervals that resample questions; `auroc_null`: the 95th percentile of AUROC with
-    shuffled labels, what chance reaches.
+    shuffled labels, what chance reaches; `auroc_length_matched`: on `length_matched` pairs of responses of like length,
+    absent where there are fewer than three.
     """
     labels = np.array([rollout.cell.pole == "pos" for rollout in rollouts])
     units = [rollout.cell.question for rollout in rollouts]
+    matched = length_matched(labels, [len(rollout.passage.response) for rollout in rollouts])
     draw = np.random.default_rng(0)
     shuffled = [draw.permutation(labels) for _ in range(_SHUFFLES)]
     found: dict[int, dict[str, Any]] = {}
     for row, layer in enumerate(layers):
-        values = _projections(vectors[row], rollouts, row, selection)
+        values = mean_projections(vectors[row], rollouts, row, selection)
         area = bootstrap(units, lambda chosen, values=values: auroc(labels[chosen], values[chosen]))  # type: ignore[misc]
         effect = bootstrap(units, lambda chosen, values=values: cohens_d(labels[chosen], values[chosen]))  # type: ignore[misc]
         found[layer] = {
@@ -42,7 +46,31 @@ def quality(
             "cohens_d": effect.estimate,
             "cohens_d_interval": [effect.low, effect.high],
         }
+        if len(matched) >= 2 * _LEAST_PAIRS:
+            area_matched = auroc(labels[matched], values[matched])
+            found[layer] |= {"auroc_length_matched": area_matched, "length_matched": len(matched) // 2}
     return found
+
+
+def length_matched(labels: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Indices of pairs of one positive and one negative each, whose lengths differ by at most a quarter; each used once.
+
+    Closest pairs are taken first, so that a direction that only knows how long an answer is is left with 0.5.
+    """
+    size = np.log(np.maximum(lengths, 1))
+    positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
+    apart = np.abs(size[positive][:, None] - size[negative][None])
+    used: set[int] = set()
+    pairs: list[int] = []
+    for flat in np.argsort(apart, axis=None, kind="stable"):
+        row, column = np.unravel_index(flat, apart.shape)
+        if apart[row, column] > _LIKE_LENGTH:
+            break
+        one, other = int(positive[row]), int(negative[column])
+        if not used & {one, other}:
+            used |= {one, other}
+            pairs += [one, other]
+    return np.asarray(pairs, dtype=int)
 
 
 def token_aurocs(
@@ -95,6 +123,7 @@ def _stack(rollouts: Sequence[Rollout], selection: int) -> Tensor:
     return torch.stack([rollout.means[:, selection] for rollout in rollouts])
 
 
-def _projections(vector: Tensor, rollouts: Sequence[Rollout], row: int, selection: int) -> np.ndarray:
+def mean_projections(vector: Tensor, rollouts: Sequence[Rollout], row: int, selection: int) -> np.ndarray:
+    """[rollouts]: the projection of each one's mean activation; row: the place of the layer in the means."""
     unit = vector.double() / vector.double().norm().clamp_min(1e-30)
     return torch.stack([rollout.means[row, selection] for rollout in rollouts]).double().numpy() @ unit.numpy()

@@ -50,16 +50,36 @@ class Dose:
 
     def describe(self) -> dict[str, Any]:
         """Plain values, with intervals that resample questions."""
-        row: dict[str, Any] = {"persona": self.persona, "layer": self.layer, "alpha": self.alpha, "n": len(self.traits)}
-        for name, values, asked in (
-            ("trait", self.traits, self.questions),
-            ("coherence", self.coherences, self.answered),
-        ):
-            scores = np.asarray(values or (0.0,))
-            units = asked or ("",)
-            interval = bootstrap(units, lambda chosen, scores=scores: float(scores[chosen].mean()))  # type: ignore[misc]
-            row |= {name: interval.estimate, f"{name}_interval": [interval.low, interval.high]}
-        return row
+        return {
+            "persona": self.persona,
+            "layer": self.layer,
+            "alpha": self.alpha,
+            "n": len(self.traits),
+            **described("trait", self.traits, self.questions),
+            **described("coherence", self.coherences, self.answered),
+        }
+
+
+def described(name: str, values: Sequence[float], questions: Sequence[str]) -> dict[str, Any]:
+    """The mean of some scores with an interval that resamples questions; 0 where there are none."""
+    scores = np.asarray(tuple(values) or (0.0,))
+    interval = bootstrap(tuple(questions) or ("",), lambda chosen: float(scores[chosen].mean()))
+    return {name: interval.estimate, f"{name}_interval": [interval.low, interval.high]}
+
+
+def wrong_way(unsteered: Dose, steered: Dose) -> float | None:
+    """The share of questions whose responses show less of the trait when steered towards it; None where no question
+    could be judged both times."""
+    before, after = _by_question(unsteered), _by_question(steered)
+    shared = [question for question in before if question in after]
+    return float(np.mean([after[one] < before[one] for one in shared])) if shared else None
+
+
+def _by_question(dose: Dose) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for question, trait in zip(dose.questions, dose.traits, strict=True):
+        scores.setdefault(question, []).append(trait)
+    return {question: float(np.mean(values)) for question, values in scores.items()}
 
 
 @dataclass(frozen=True)
@@ -153,13 +173,18 @@ def trials_for(
 
 
 def best_dose(doses: Sequence[Dose]) -> Dose:
-    """The strongest dose that is surely coherent: one standard error below its mean coherence still is, so that it holds
-    on other questions too. Where none is, the one with the largest trait × coherence."""
+    """The strongest dose that is surely coherent, so that it holds on other questions too. Where none is, the one with
+    the largest trait × coherence."""
     steered = [dose for dose in doses if dose.alpha]
-    coherent = [dose for dose in steered if dose.coherence - standard_error(dose.coherences) >= COHERENT]
+    coherent = [dose for dose in steered if is_coherent(dose)]
     if coherent:
         return max(coherent, key=lambda dose: (dose.trait, dose.coherence))
     return max(steered, key=lambda dose: dose.trait * dose.coherence)
+
+
+def is_coherent(dose: Dose) -> bool:
+    """Whether a dose is surely coherent: one standard error below its mean coherence still is."""
+    return dose.coherence - standard_error(dose.coherences) >= COHERENT
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,9 @@ _MODULES = {
     "personascope/chart": "chart.js",
     "personascope/points": "points.js",
     "personascope/watch": "watch.js",
+    "personascope/lines": "lines.js",
+    "personascope/matrix": "matrix.js",
+    "personascope/vectors": "vectors.js",
 }
 # Nothing may be fetched and nothing sent: a page is complete, and what a model wrote stays text.
 _POLICY = (
@@ -33,17 +36,26 @@ _POLICY = (
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path) -> Path:
-    """Write the page of some watch runs, two of which can be looked at side by side.
+    """Write the page of some runs: the watched rows of all of them, two of which can be looked at side by side, and the
+    directions of all of them.
 
-    Raises `UserError` where a folder holds no finished watch run.
+    Raises `UserError` where a folder holds no finished run of a kind that has a page.
     """
     if not runs:
         raise UserError("a report needs at least one run folder")
-    folders = [RunFolder.read(run) for run in runs]
-    for folder in folders:
-        if folder.what not in ("watch", "demo"):
-            raise UserError(f"{folder.path} is a {folder.what} run, which has no report page")
-    return write_text(Path(out), page([page_run(folder) for folder in folders]))
+    return write_text(Path(out), page([view for run in runs for view in _views(RunFolder.read(run))]))
+
+
+def _views(folder: RunFolder) -> list[dict[str, Any]]:
+    """What a page shows of a run, one entry a view."""
+    views: dict[str, tuple[Callable[[RunFolder], dict[str, Any]], ...]] = {
+        "watch": (watch_run,),
+        "extract": (vectors_run,),
+        "demo": (watch_run, vectors_run),
+    }
+    if folder.what not in views:
+        raise UserError(f"{folder.path} is a {folder.what} run, which has no report page")
+    return [view(folder) for view in views[folder.what]]
 
 
 def page(runs: Sequence[dict[str, Any]]) -> str:
@@ -67,12 +79,29 @@ def page(runs: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def page_run(folder: RunFolder) -> dict[str, Any]:
-    """What a page shows of a run, from its folder alone; arrays as base64 of little-endian float32."""
+def vectors_run(folder: RunFolder) -> dict[str, Any]:
+    """What a page shows of an extraction, from its folder alone."""
+    found = folder.load_json("vectors.json")
+    groups = [group for group in found["groups"] if group["personas"]]
+    if not groups:
+        raise UserError(f"{folder.path} holds no directions: no persona kept enough rollouts")
+    count = sum(len(group["personas"]) for group in groups)
+    return {
+        "view": "vectors",
+        "title": folder.path.name,
+        "facts": _facts(folder, f"{count} persona{'s' if count > 1 else ''}"),
+        "groups": groups,
+    }
+
+
+def _facts(folder: RunFolder, what: str) -> str:
+    record = folder.record
+    return f"{record['model']['model']} · {what} · {record.get('started', '')[:10]} · seed {record.get('seed')}"
+
+
+def watch_run(folder: RunFolder) -> dict[str, Any]:
+    """What a page shows of a watch run, from its folder alone; arrays as base64 of little-endian float32."""
     found = folder.load_json("watch.json")
-    model = folder.record["model"]
-    started = folder.record.get("started", "")[:10]
-    facts = f"{model['model']} · {len(found['rows'])} rows · {started} · seed {folder.record.get('seed')}"
     rows = []
     for row in found["rows"]:
         kept = {
@@ -86,8 +115,9 @@ def page_run(folder: RunFolder) -> dict[str, Any]:
     if not rows:
         raise UserError(f"{folder.path} holds no readable rows")
     return {
+        "view": "watch",
         "title": folder.path.name,
-        "facts": facts,
+        "facts": _facts(folder, f"{len(found['rows'])} rows"),
         "traits": found["traits"],
         "layers": found["layers"],
         "calibration": found["calibration"],

@@ -8,6 +8,7 @@ from personascope.engine.cells import Cells
 from personascope.engine.writes import Write, add
 from personascope.errors import UserError
 from personascope.extraction.extract import extract_all
+from personascope.extraction.extraction import Extraction
 from personascope.extraction.rollouts import Filter
 from personascope.personas import load_persona
 from personascope.subject import PromptLike, Subject
@@ -36,7 +37,7 @@ _ALPHAS = (0.5, 0.75, 1.0)
 class Demo:
     """What the demo found. failures: by trait, why it could not be extracted."""
 
-    directions: list[DirectionSet]
+    directions: Extraction
     readings: list[Reading]
     watch: Watch
     failures: dict[str, str]

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from personascope.directions import DirectionSet
 from personascope.extraction.extract import extract_all
+from personascope.extraction.extraction import Extraction
 from personascope.extraction.splits import split_persona
 from personascope.organisms.truth import Labelled
 from personascope.personas import load_persona
@@ -40,7 +40,7 @@ class Figures:
     """One organism, measured. `held`: reading where a system prompt holds the persona; `free`: where none does."""
 
     organism: str
-    directions: list[DirectionSet]
+    directions: Extraction
     held: list[Reading]
     free: list[Reading]
     steered: list[Steered]

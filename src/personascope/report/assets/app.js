@@ -1,12 +1,17 @@
 // Puts a page together from the runs it holds.
 import { html, render, useState } from "personascope/preact-htm";
 import { readRuns } from "personascope/data";
+import { Vectors } from "personascope/vectors";
 import { Watch } from "personascope/watch";
 
 const THEMES = ["auto", "light", "dark"];
+const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors] };
 
 function App({ runs }) {
   const [theme, setTheme] = useState("auto");
+  const kinds = [...new Set(runs.map((run) => run.view))];
+  const [kind, setKind] = useState(kinds[0]);
+  const shown = runs.filter((run) => run.view === kind);
   const turn = () => {
     const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
     if (next === "auto") delete document.documentElement.dataset.theme;
@@ -16,10 +21,13 @@ function App({ runs }) {
   return html`<main>
     <header>
       <h1>Personascope</h1>
-      <span class="facts">${runs.map((run) => run.facts).join(" · against · ")}</span>
+      <span class="facts">${shown.map((run) => run.facts).join(" · against · ")}</span>
+      ${kinds.length > 1 && html`<nav aria-label="view">
+        ${kinds.map((each) => html`<button aria-pressed=${each === kind} onClick=${() => setKind(each)}>${VIEWS[each][0]}</button>`)}
+      </nav>`}
       <button onClick=${turn} aria-label="colours: ${theme}">${theme}</button>
     </header>
-    <${Watch} runs=${runs} theme=${theme} />
+    <${VIEWS[kind][1]} runs=${shown} theme=${theme} />
   </main>`;
 }
 

@@ -1,0 +1,65 @@
+"""What steering does where nothing was asked of it: how far it moves a model's predictions on neutral responses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from personascope.corpora import neutral_questions
+from personascope.directions import Direction
+from personascope.engine.cells import Cells
+from personascope.engine.choose import Sampling
+from personascope.engine.forward import Passage, logits_of
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Request
+from personascope.engine.writes import add
+from personascope.statistics import bootstrap
+from personascope.subject import Subject
+
+_QUESTIONS = 8
+_TOKENS = 32
+
+
+def neutral_kl(
+    subject: Subject,
+    doses: Sequence[tuple[Direction, float]],
+    seed: int = 0,
+    batch_size: int | None = None,
+    store: Cells | None = None,
+) -> list[dict[str, Any]]:
+    """For each (direction, α) KL(unsteered ‖ steered) of the next token's distribution.
+
+    Mean over the response tokens of eight neutral questions, whose responses the model itself sampled unsteered, in
+    nats a token, with a 95 % interval that resamples questions: `kl`, `kl_interval`.
+    """
+    requests = [
+        Request(
+            prompt=subject.chat.prompt(question, chat=subject.chat.has_template),
+            seed=derive_seed("neutral", seed, question),
+            max_new_tokens=_TOKENS,
+            sampling=Sampling(1.0),
+        )
+        for question in neutral_questions()[:_QUESTIONS]
+    ]
+    generations = run_requests(subject, requests, batch_size, cells=store)
+    passages = [
+        Passage(request.prompt, tuple(generation.response_ids))
+        for request, generation in zip(requests, generations, strict=True)
+        if generation.response_ids and generation.error is None
+    ]
+    still = [logits.double().log_softmax(-1) for logits in logits_of(subject, passages)]
+    found = []
+    for direction, alpha in doses:
+        steered = [replace(passage, writes=(add(direction, alpha),)) for passage in passages]
+        values, units = [], []
+        for number, (before, logits) in enumerate(zip(still, logits_of(subject, steered), strict=True)):
+            after = logits.double().log_softmax(-1)
+            divergence = (before.exp() * (before - after)).sum(-1)
+            values += divergence.tolist()
+            units += [number] * len(divergence)
+        nats = np.asarray(values)
+        interval = bootstrap(units, lambda chosen, nats=nats: float(nats[chosen].mean()))  # type: ignore[misc]
+        found.append({"kl": interval.estimate, "kl_interval": [interval.low, interval.high]})
+    return found
