@@ -19,7 +19,7 @@ FLOORS = [
     {"engine"},
     {"judging"},
     {"extraction"},
-    {"watching", "persistence", "features", "transfer"},
+    {"watching", "comparing", "persistence", "features", "transfer"},
     {"validation"},
     {"report"},
     {"web"},

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from personascope.comparing import diff, screen
     from personascope.directions import Direction, DirectionSet
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
@@ -23,11 +24,13 @@ _HOMES = {
     "activations": "engine",
     "add": "engine",
     "cap": "engine",
+    "diff": "comparing",
     "extract": "extraction",
     "extract_from_texts": "extraction",
     "generate": "engine",
     "load": "engine",
     "replace": "engine",
+    "screen": "comparing",
     "watch": "watching",
 }
 
@@ -41,11 +44,13 @@ __all__ = [
     "activations",
     "add",
     "cap",
+    "diff",
     "extract",
     "extract_from_texts",
     "generate",
     "load",
     "replace",
+    "screen",
     "watch",
 ]
 

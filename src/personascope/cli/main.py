@@ -21,6 +21,8 @@ _COMMANDS = {
     "extract": "extract",
     "watch": "watch",
     "generate": "generate",
+    "diff": "diff",
+    "screen": "screen",
     "report": "report",
     "organisms": "organisms",
     "doctor": "doctor",

@@ -38,6 +38,12 @@ def score(reader: Reader, text: str) -> Score:
     )
 
 
+def mean_shares(reader: Reader, texts: Iterable[str]) -> dict[str, float]:
+    """The mean share of each persona's words over some texts."""
+    scores = [score(reader, text)["shares"] for text in texts]
+    return {name: sum(one[name] for one in scores) / len(scores) for name in reader.grammar.words} if scores else {}
+
+
 def _shares(reader: Reader, readings: Iterable[Reading]) -> dict[str, float]:
     words = reader.grammar.words
     counts = dict.fromkeys(words, 0)

@@ -1,0 +1,57 @@
+"""Mean projections of responses: one number per response and direction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from personascope.directions import Direction
+from personascope.engine.cells import Cells
+from personascope.engine.choose import Sampling
+from personascope.engine.forward import Passage, projections_of
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.rows import Request
+from personascope.subject import PromptLike, Subject
+
+
+def own_responses(
+    subject: Subject,
+    prompts: Sequence[PromptLike],
+    samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    chat: bool,
+    batch_size: int | None,
+    cells: Cells | None = None,
+) -> list[list[Passage]]:
+    """For each prompt what the model itself says to it, `samples` times; without those that failed or said nothing.
+
+    Seeds come from the prompt's place, so that two models are asked with the same noise.
+    """
+    requests = [
+        Request(
+            prompt=subject.chat.prompt(prompt, chat=chat),
+            seed=derive_seed("own", seed, place, sample),
+            max_new_tokens=max_new_tokens,
+            sampling=Sampling(temperature),
+        )
+        for place, prompt in enumerate(prompts)
+        for sample in range(samples)
+    ]
+    generations = run_requests(subject, requests, batch_size, cells=cells)
+    passages: list[list[Passage]] = [[] for _ in prompts]
+    for number, (request, generation) in enumerate(zip(requests, generations, strict=True)):
+        if generation.error is None and generation.response_ids:
+            passages[number // samples].append(Passage(request.prompt, tuple(generation.response_ids)))
+    return passages
+
+
+def response_projections(
+    subject: Subject, passages: Sequence[Passage], directions: Sequence[Direction]
+) -> list[np.ndarray]:
+    """For each passage [response tokens, directions]: the projections after every response token."""
+    return [
+        np.stack([row.projections[one.key][len(passage.prompt) :] for one in directions], axis=1).astype(np.float64)
+        for passage, row in zip(passages, projections_of(subject, passages, directions), strict=True)
+    ]
