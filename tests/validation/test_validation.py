@@ -14,6 +14,8 @@ from personascope.validation.decisions import check_decisions
 from personascope.validation.figures import Figures
 from personascope.validation.prompting import check_prompting
 from personascope.validation.reading import check_reading
+from personascope.validation.recommending import Recommended, check_recommendation
+from personascope.validation.screening import Third, check_screening
 from personascope.validation.steering import check_steering
 
 NAMES = ["evil", "pirate", "detective"]
@@ -100,12 +102,26 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
         afterglow=[],
         prompted=[],
         decisions=check_decisions(llama, directions, texts=4),
+        recommended=[Recommended("pirate", 4, 1.0, 60.0, 3, 1.5, 80.0, 0.9, 0.95)],
+        thirds=[Third("pirate", rank, -rank, 0.5 - 0.1 * rank, 0.0) for rank in range(3)],
     )
     text = card.card(figures)
     assert "| reading without a system prompt: within 0.02 of the posterior | 3 of 3 | – |" in text
     assert "| reading under system prompts: within 0.02 of the posterior | 0 of 3 | pirate 0.470" in text
     assert "steering: share ≥ 0.6 at well-formed ≥ 0.75 | 0 of 3" in text
+    assert "recommended dose: at least 0.9 of the best found by brute force | no | 0.150 |" in text
+    assert "| pirate | 4, 1 | 60.0 | 3, 1.5 | 80.0 | 0.75 | 0.900 | 0.950 | 0.89 |" in text
+    assert "screening: rank correlation with what fine-tuning brings at least 0.9 | yes | – |" in text
     assert "personascope organisms train llama" in text
+
+
+def test_what_is_recommended_is_near_the_best_of_a_grid(llama: Subject) -> None:
+    directions = extract_all(llama, ["pirate", "formal"], samples=1, questions=6, alphas=(0.5, 1.0))
+    by_name = {one.name: one for one in directions}
+    for one in check_recommendation(llama, directions, QUESTIONS[:4], alphas=(0.5, 1.0), max_new_tokens=60):
+        assert (one.layer, one.alpha) == (by_name[one.persona].steer_layer, by_name[one.persona].choices["alpha"])
+        assert one.reached >= 0.6, "six questions choose roughly"
+        assert one.read_reached >= 0.9
 
 
 def test_only_organisms_have_a_truth_to_compare_with(subject: Subject) -> None:
@@ -115,6 +131,8 @@ def test_only_organisms_have_a_truth_to_compare_with(subject: Subject) -> None:
         lambda: check_afterglow(subject, [], []),
         lambda: check_prompting(subject),
         lambda: check_decisions(subject, []),
+        lambda: check_recommendation(subject, [], []),
+        lambda: check_screening(subject, []),
     ):
         with pytest.raises(ps.UserError, match="use an organism"):
             check()

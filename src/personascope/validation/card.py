@@ -13,11 +13,14 @@ from personascope.validation.figures import (
     DECISIONS_ABOVE,
     DECISIONS_OF_POSTERIOR,
     READING_WITHIN,
+    RECOMMENDED,
+    SCREENED,
     SHARE,
     WELL_FORMED,
     Figures,
 )
 from personascope.validation.reading import Reading
+from personascope.validation.screening import rank_correlation
 
 
 def card(figures: Figures) -> str:
@@ -162,6 +165,50 @@ def _figures(figures: Figures) -> list[str]:
             ],
         ),
         "",
+        "### Recommendations",
+        "",
+        "The recommended dose beside the best of all layers and doses, tried on questions that neither was chosen on: trait "
+        "× coherence, 0–100, both measured again with another seed. *Reading*: single-token AUROC at the recommended "
+        "layer and at the best one, on the report split.",
+        "",
+        *_table(
+            "persona|recommended: layer, α|value|best: layer, α|value|share of the best|reading|best|share of the best",
+            (
+                [
+                    one.persona,
+                    f"{one.layer}, {one.alpha:g}",
+                    f"{one.value:.1f}",
+                    f"{one.best_layer}, {one.best_alpha:g}",
+                    f"{one.best_value:.1f}",
+                    f"{one.reached:.2f}",
+                    _number(one.read),
+                    _number(one.best_read),
+                    f"{one.read_reached:.2f}",
+                ]
+                for one in figures.recommended
+            ),
+        ),
+        "",
+        "### Screening",
+        "",
+        "A mixed set of answers is ranked by projection difference along a persona, and the model fine-tuned on each third. "
+        "*Predicted*: the third's mean difference, in standard deviations of the set; *share*: of the persona's words in "
+        "what the fine-tuned model says to neutral questions.",
+        "",
+        *_table(
+            "persona|third|predicted|share before|share after",
+            (
+                [
+                    one.persona,
+                    ("top", "middle", "bottom")[one.rank],
+                    f"{one.predicted:+.2f}",
+                    _number(one.before),
+                    _number(one.share),
+                ]
+                for one in figures.thirds
+            ),
+        ),
+        "",
     ]
 
 
@@ -205,6 +252,18 @@ def _summary(figures: Figures) -> list[str]:
             *_reached(
                 [("", DECISIONS_ABOVE - (decisions.projections - max(decisions.full_stops, decisions.random)), 0.0)]
             ),
+        ],
+        [
+            f"recommended dose: at least {RECOMMENDED} of the best found by brute force",
+            *_reached((one.persona, RECOMMENDED - one.reached, 0.0) for one in figures.recommended),
+        ],
+        [
+            f"recommended layer to read at: at least {RECOMMENDED} of the best",
+            *_reached((one.persona, RECOMMENDED - one.read_reached, 0.0) for one in figures.recommended),
+        ],
+        [
+            f"screening: rank correlation with what fine-tuning brings at least {SCREENED}",
+            *_reached([("", SCREENED - rank_correlation(figures.thirds), 0.0)]),
         ],
     ]
     return _table("to reach|reached|falls short by", rows)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from personascope.corpora import neutral_questions
 from personascope.extraction.extract import extract_all
 from personascope.extraction.extraction import Extraction
 from personascope.extraction.splits import split_persona
@@ -13,6 +14,8 @@ from personascope.validation.afterglow import Afterglow, check_afterglow
 from personascope.validation.decisions import Decisions, check_decisions
 from personascope.validation.prompting import Prompted, check_prompting
 from personascope.validation.reading import Reading, check_reading
+from personascope.validation.recommending import Recommended, check_recommendation
+from personascope.validation.screening import Third, check_screening
 from personascope.validation.steering import Steered, check_steering
 
 # What was to be reached.
@@ -20,19 +23,24 @@ READING_WITHIN = 0.02
 SHARE, WELL_FORMED = 0.6, 0.75
 AFTERGLOW_WITHIN = 0.05
 DECISIONS_OF_POSTERIOR, DECISIONS_ABOVE = 0.85, 0.2
+RECOMMENDED = 0.9
+SCREENED = 0.9
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is sampled: rollouts per question, questions per split, conversations read, texts with switches."""
+    """How much is sampled: rollouts per question, questions per split, conversations read, texts with switches, questions
+    that every dose is tried on, personas whose thirds are fine-tuned on."""
 
     samples: int = 1
     questions: int = 15
     conversations: int = 240
     texts: int = 100
+    doses: int = 10
+    screened: int = 4
 
 
-QUICK = Effort(samples=1, questions=6, conversations=60, texts=30)
+QUICK = Effort(samples=1, questions=6, conversations=60, texts=30, doses=4, screened=2)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Figures:
     afterglow: list[Afterglow]
     prompted: list[Prompted]
     decisions: Decisions
+    recommended: list[Recommended]
+    thirds: list[Third]
 
 
 def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) -> Figures:
@@ -69,7 +79,11 @@ def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = l
     prompted = check_prompting(subject, effort.questions, seed=seed)
     say(f"{name}: decision points")
     decisions = check_decisions(subject, directions, effort.texts, seed=seed)
-    return Figures(name, directions, held, free, steered, afterglow, prompted, decisions)
+    say(f"{name}: every layer and dose")
+    recommended = check_recommendation(subject, directions, neutral_questions()[: effort.doses], seed=seed)
+    say(f"{name}: fine-tuning on thirds of a mixed set")
+    thirds = check_screening(subject, directions[: effort.screened], questions=neutral_questions()[:20], seed=seed)
+    return Figures(name, directions, held, free, steered, afterglow, prompted, decisions, recommended, thirds)
 
 
 def _held(subject: Subject, conversations: int, seed: int) -> list[Labelled]:
