@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from personascope.directions import Direction, DirectionSet
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
-    from personascope.extraction import extract, extract_from_texts
+    from personascope.extraction import assistant_axis, extract, extract_from_texts
     from personascope.watching import watch
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ _HOMES = {
     "ablate": "engine",
     "activations": "engine",
     "add": "engine",
+    "assistant_axis": "extraction",
     "cap": "engine",
     "diff": "comparing",
     "extract": "extraction",
@@ -43,6 +44,7 @@ __all__ = [
     "ablate",
     "activations",
     "add",
+    "assistant_axis",
     "cap",
     "diff",
     "extract",

@@ -21,6 +21,7 @@ _COMMANDS = {
     "extract": "extract",
     "watch": "watch",
     "generate": "generate",
+    "axis": "axis",
     "diff": "diff",
     "screen": "screen",
     "report": "report",

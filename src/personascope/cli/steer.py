@@ -4,12 +4,16 @@ import re
 from collections.abc import Sequence
 
 from personascope.directions import DirectionSet
-from personascope.engine.writes import Write, add
+from personascope.engine.writes import Write, ablate, add, cap
 from personascope.errors import UserError
 
-_STEER = re.compile(r"(?P<name>[^@:]+)(@(?P<layer>\d+))?:(?P<alpha>[^:]+)(:(?P<tokens>.+))?")
+_STEER = re.compile(r"(?P<name>[^@:]+)(@(?P<layer>\d+))?:(?P<what>[^:]+)(:(?P<tokens>.+))?")
+_BOUND = re.compile(r"(?P<side>floor|ceiling)=(?P<value>.+)")
 
-HELP = "NAME[@LAYER]:ALPHA[:TOKENS], such as evil@3:1.0 or evil:1.5:response[:40]; the layer chosen for it by default"
+HELP = (
+    "NAME[@LAYER]:WHAT[:TOKENS], such as evil@3:1.0, evil:1.5:response[:40], evil:ablate, evil:ceiling=2.5 or "
+    "assistant_axis:floor=p25 (a percentile of its own); the layer chosen for it by default"
+)
 
 
 def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> list[Write]:
@@ -24,11 +28,38 @@ def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> l
             raise UserError(
                 f"--steer {option!r}: there is no direction {match['name']!r}; there are {', '.join(sorted(by_name))}"
             )
-        try:
-            alpha = float(match["alpha"])
-        except ValueError as error:
-            raise UserError(f"--steer {option!r}: {match['alpha']!r} is not a number") from error
         found = by_name[match["name"]]
         layer = int(match["layer"]) if match["layer"] is not None else found.steer_layer
-        writes.append(add(found[layer], alpha, tokens=match["tokens"] or "sampling"))
+        writes.append(_write(option, found, layer, match["what"], match["tokens"] or "sampling"))
     return writes
+
+
+def _write(option: str, directions: DirectionSet, layer: int, what: str, tokens: str) -> Write:
+    direction = directions[layer]
+    if what == "ablate":
+        return ablate(direction, tokens=tokens)
+    bound = _BOUND.fullmatch(what)
+    if bound is None:
+        return add(direction, _number(option, what), tokens=tokens)
+    value = _bound(option, directions, layer, bound["value"])
+    if bound["side"] == "floor":
+        return cap(direction, floor=value, tokens=tokens)
+    return cap(direction, ceiling=value, tokens=tokens)
+
+
+def _bound(option: str, directions: DirectionSet, layer: int, text: str) -> float:
+    """A bound as a number, or as one of the percentiles that came with the directions."""
+    if not text.startswith("p"):
+        return _number(option, text)
+    held = directions.choices.get("percentiles", {}).get(str(layer), {})
+    if text[1:] not in held:
+        known = f"it knows {', '.join(f'p{one}' for one in held)}" if held else "it knows none; write a number"
+        raise UserError(f"--steer {option!r}: {directions.name!r} has no percentile {text} at layer {layer}; {known}")
+    return float(held[text[1:]])
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"--steer {option!r}: {text!r} is not a number") from error

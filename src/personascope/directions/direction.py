@@ -3,10 +3,10 @@
 import hashlib
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,21 @@ from personascope.errors import NonFinite, UserError
 
 class ZeroDirection(UserError):
     """A direction without length has no unit vector, no cosine and no projection."""
+
+
+class Vocabulary(Protocol):
+    """What the logit lens needs of a subject."""
+
+    def unembed(self, vector: Tensor) -> Tensor: ...
+
+    def pieces(self, ids: Sequence[int]) -> list[str]: ...
+
+
+class TokenLens(NamedTuple):
+    """(token, effect on its logit), strongest first: what a direction promotes, and what it suppresses."""
+
+    promoted: tuple[tuple[str, float], ...]
+    suppressed: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +96,24 @@ class Direction:
         """Cosine of the angle to another direction of the same layer and width."""
         self._check_same_space(other)
         return float(self.unit().double() @ other.unit().double())
+
+    def tokens(self, subject: "Vocabulary", k: int = 10) -> "TokenLens":
+        """The k tokens that the direction promotes most and those it suppresses most, with its effect on their logits.
+
+        What the model's last norm and output matrix make of the direction at length 1, as if no block came between.
+        Raises `UserError` where the subject has another width, `ZeroDirection`. Source: the logit lens
+        (nostalgebraist, 2020).
+        """
+        if k < 1:
+            raise UserError(f"k={k} must be 1 or more")
+        effects = subject.unembed(self.unit())
+        k = min(k, len(effects))
+        high, low = effects.topk(k), (-effects).topk(k)
+        name = [subject.pieces([int(token)])[0] for token in (*high.indices, *low.indices)]
+        return TokenLens(
+            tuple(zip(name[:k], high.values.tolist(), strict=True)),
+            tuple(zip(name[k:], (-low.values).tolist(), strict=True)),
+        )
 
     def at(self, layer: int) -> "Direction":
         """The same vector, taken to belong to another layer."""

@@ -16,6 +16,7 @@ from personascope.organisms.truth import Truth
 from personascope.subject.chat import ChatFormat
 from personascope.subject.layers import unwrap
 from personascope.subject.pieces import token_pieces
+from personascope.subject.unembed import unembed
 
 _SAMPLED_VALUES = 64
 
@@ -98,6 +99,17 @@ class Subject:
                 int(token) for token in (ids if isinstance(ids, (list, tuple)) else [ids]) if token is not None
             )
         return frozenset(found)
+
+    def unembed(self, vector: torch.Tensor) -> torch.Tensor:
+        """[vocabulary] float32: how much a vector [hidden] raises each token's logit, by the logit lens.
+
+        Raises `UserError` on a vector of another width.
+        """
+        if tuple(vector.shape) != (self.hidden_size,):
+            raise UserError(
+                f"a vector of shape {list(vector.shape)} does not fit {self.name}, of width {self.hidden_size}"
+            )
+        return unembed(self.base, self.layers, vector)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text each token adds."""

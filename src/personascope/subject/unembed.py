@@ -1,0 +1,42 @@
+"""From the residual stream to the vocabulary: what the model's own last norm and output matrix make of a vector."""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from personascope.errors import UserError
+
+
+def final_norm(base: PreTrainedModel, layers: nn.ModuleList) -> nn.Module:
+    """The norm between the last decoder block and the output matrix: the last norm beside the list of blocks.
+
+    Raises `UserError` where there is none.
+    """
+    for parent in base.modules():
+        children = list(parent.children())
+        if any(child is layers for child in children):
+            norms = [child for child in children if "norm" in type(child).__name__.lower()]
+            if norms:
+                return norms[-1]
+    raise UserError(f"no norm after the decoder blocks of {type(base).__name__} was found, so it has no logit lens")
+
+
+@torch.inference_mode()
+def unembed(base: PreTrainedModel, layers: nn.ModuleList, vector: Tensor) -> Tensor:
+    """[vocabulary] float32: how much a vector [hidden] at the end of the residual stream raises each token's logit.
+
+    Half of norm(v)·W − norm(−v)·W: biases of the norm and of the matrix cancel, and a soft cap on logits is left out.
+    Source: the logit lens (nostalgebraist, 2020), applied to a direction.
+    """
+    norm, head = final_norm(base, layers), base.get_output_embeddings()
+    if head is None:
+        raise UserError(f"{type(base).__name__} has no output matrix, so it has no logit lens")
+    weight = next(norm.parameters(), None)
+    device, dtype = (weight.device, weight.dtype) if weight is not None else (vector.device, vector.dtype)
+    both = norm(torch.stack([vector, -vector]).to(device=device, dtype=dtype))
+    project = getattr(base.get_decoder() if hasattr(base, "get_decoder") else base, "project_out", None)
+    if isinstance(project, nn.Module):
+        both = project(both)
+    matrix = head.weight
+    odd = (both[0].float() - both[1].float()) / 2
+    return (matrix.float() @ odd.to(matrix.device)).cpu()
