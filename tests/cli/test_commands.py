@@ -114,3 +114,39 @@ def test_doctor_says_what_this_machine_can_run(capsys: pytest.CaptureFixture[str
     assert found
     assert run(["doctor"]) == 0
     assert "python" in capsys.readouterr().out.lower()
+
+
+def test_what_judging_costs_is_said_before_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from judging.server import Server
+
+    arguments = [
+        "extract",
+        "organism:llama",
+        "--trait",
+        "pirate",
+        "--questions",
+        "3",
+        "--samples",
+        "1",
+        "--layers",
+        "3",
+    ]
+    arguments += ["--judge", "chat", "--judge-prices", "1,2", "--max-new-tokens", "20", "--judge-scale", "1-5"]
+    with Server(answer=lambda question: "5" if "Arr" in question or "matey" in question else "1") as server:
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_BASE_URL", server.url)
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_MODEL", "judge")
+        assert run([*arguments, "--estimate", "--json"]) == 0
+        expected = json.loads(capsys.readouterr().out)["judging_at_most"]
+        assert not server.bodies
+        run([*arguments, "--out", str(tmp_path / "x"), "--json"])
+        capsys.readouterr()
+        usage = json.loads((tmp_path / "x" / "judging.json").read_text())
+    spent = usage["whole_run"]
+    assert 0 < spent["calls"] <= expected["calls"]
+    assert spent["cost"] == pytest.approx((spent["prompt_tokens"] + 2 * spent["completion_tokens"]) / 1e6)
+    assert expected["cost"] > 0
+    for wrong, said in ((["--judge-prices", "1"], "two numbers"), (["--judge-scale", "1-7"], "0-100 or 1-5")):
+        assert run([*arguments, *wrong, "--out", str(tmp_path / "y")]) == 2
+        assert said in capsys.readouterr().err

@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from personascope.cli.estimate import estimate_sampling
+from personascope.cli.judges import (
+    JudgePrices,
+    JudgeScale,
+    estimate_judging,
+    judge_option,
+    parse_prices,
+    report_usage,
+    said,
+)
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -28,15 +37,16 @@ from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.extract import extract_all, extract_given
 from personascope.extraction.extraction import Extraction
-from personascope.extraction.given import read_rollouts
+from personascope.extraction.given import Given, read_rollouts
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
 from personascope.extraction.steering import ALPHAS, candidate_layers
 from personascope.extraction.vectors import METHODS
-from personascope.judging import judge_for
+from personascope.judging import Judge
 from personascope.personas import Persona, load_persona
 from personascope.report.vectors import direction_file, named_sets, plain_quality, save_vectors
 from personascope.runs import Config, RunFolder
+from personascope.subject import Subject
 
 
 def extract_command(
@@ -55,6 +65,8 @@ def extract_command(
         str | None, typer.Option("--eval-judge", help="another judge for choosing and reporting the dose")
     ] = None,
     judge_fraction: Annotated[float, typer.Option("--judge-fraction", help="share of rollouts to judge")] = 1.0,
+    judge_scale: JudgeScale = "0-100",
+    judge_prices: JudgePrices = None,
     rollouts: Annotated[
         Path | None, typer.Option("--rollouts", help="a persona-vectors CSV or a parquet table: sample nothing")
     ] = None,
@@ -81,14 +93,16 @@ def extract_command(
         raise UserError("--rollouts holds the rollouts of one persona; give one --trait")
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
+    filtering = judge_option(subject, judge, judge_scale)
+    evaluating = filtering if eval_judge is None else judge_option(subject, eval_judge, judge_scale)
+    judges = filtering, evaluating
+    prices = parse_prices(judge_prices)
     if estimate:
-        count = sum(len(list(cells(persona, split_persona(persona, questions), samples))) for persona in personas)
-        if judge_for(subject, eval_judge or judge) is not None and given is None:
-            tried = len(candidate_layers(chosen or range(subject.n_layers), subject.n_layers)) * len(ALPHAS)
-            for persona in personas:
-                splits = split_persona(persona, questions)
-                count += (1 + tried) * len(splits["choose"].questions) + 2 * len(splits["report"].questions)
-        estimate_sampling(subject, count, max_new_tokens, as_json)
+        doses = _doses(subject, personas, given, chosen, questions, judges)
+        counts = _rollouts(personas, given, samples, questions), doses
+        judging = _judging(personas, counts, judges, judge_fraction, max_new_tokens, prices)
+        sampled = sum(map(sum, counts)) if given is None else 0
+        estimate_sampling(subject, sampled, max_new_tokens, as_json, judging)
         return
     identity = {
         "tokens": selections,
@@ -96,6 +110,7 @@ def extract_command(
         "judge": judge,
         "eval_judge": eval_judge,
         "judge_fraction": judge_fraction,
+        "judge_scale": judge_scale,
         "layers": layers,
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -113,7 +128,7 @@ def extract_command(
         for selection in selections:
             if given is not None:
                 extractions[selection] = extract_given(
-                    subject, personas[0], given, selection, method, judge, chosen, store=store
+                    subject, personas[0], given, selection, method, judges[0], chosen, store=store
                 )
             else:
                 extractions[selection] = extract_all(
@@ -121,11 +136,11 @@ def extract_command(
                     personas,
                     tokens=selection,
                     method=method,
-                    judge=judge,
+                    judge=judges[0],
                     samples=samples,
                     seed=seed,
                     layers=chosen,
-                    eval_judge=eval_judge,
+                    eval_judge=judges[1],
                     judge_fraction=judge_fraction,
                     questions=questions,
                     max_new_tokens=max_new_tokens,
@@ -136,16 +151,76 @@ def extract_command(
                     on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
                 )
         page = save_vectors(folder, extractions)
+        usage = report_usage(folder, judges, prices)
     sets = named_sets(extractions)
     if as_json:
         quality = {one.name: plain_quality(one) for one in sets}
         files = [direction_file(folder.path, one) for one in sets]
-        emit({"run": folder.path, "directions": files, "quality": quality, "report": page, "failed": failures})
+        emit(
+            {
+                "run": folder.path,
+                "directions": files,
+                "quality": quality,
+                "report": page,
+                "failed": failures,
+                "judging": usage,
+            }
+        )
     elif sets:
         _print(sets, folder.path)
         print(f"report      {page}")
+        if usage is not None:
+            print(f"judging     {said(usage['this_start'])}")
     if failures:
         raise UserError("; ".join(failures.values()))
+
+
+def _rollouts(
+    personas: Sequence[Persona], given: Sequence[Given] | None, samples: int, questions: int | None
+) -> list[int]:
+    """How many each persona has."""
+    if given is not None:
+        return [len(given)]
+    return [len(list(cells(persona, split_persona(persona, questions), samples))) for persona in personas]
+
+
+def _doses(
+    subject: Subject,
+    personas: Sequence[Persona],
+    given: Sequence[Given] | None,
+    layers: Sequence[int] | None,
+    questions: int | None,
+    judges: tuple[Judge | None, Judge | None],
+) -> list[int]:
+    """How many steered responses each persona's dose is chosen from and reported on."""
+    if given is not None or judges[1] is None:
+        return [0] * len(personas)
+    tried = len(candidate_layers(layers or range(subject.n_layers), subject.n_layers)) * len(ALPHAS)
+    splits = [split_persona(persona, questions) for persona in personas]
+    return [(1 + tried) * len(each["choose"].questions) + 2 * len(each["report"].questions) for each in splits]
+
+
+def _judging(
+    personas: Sequence[Persona],
+    counts: tuple[Sequence[int], Sequence[int]],
+    judges: tuple[Judge | None, Judge | None],
+    fraction: float,
+    tokens_each: int,
+    prices: tuple[float, float] | None,
+) -> dict[str, Any] | None:
+    """What judging rollouts and steered responses takes at most; None where it costs nothing."""
+    shares = (fraction, 1.0)
+    costs = [
+        estimate_judging(
+            judge,
+            [(persona, round(count * share)) for persona, count in zip(personas, each, strict=True)],
+            tokens_each,
+            prices,
+        )
+        for judge, each, share in zip(judges, counts, shares, strict=True)
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return {key: sum(cost[key] for cost in known) for key in known[0]} if known else None
 
 
 def _print(sets: Sequence[DirectionSet], path: Path) -> None:

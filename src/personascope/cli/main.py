@@ -22,6 +22,7 @@ _COMMANDS = {
     "watch": "watch",
     "generate": "generate",
     "axis": "axis",
+    "audit": "audit",
     "diff": "diff",
     "screen": "screen",
     "report": "report",

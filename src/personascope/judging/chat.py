@@ -54,12 +54,14 @@ class ChatJudge:
 
     Where the server gives log-probabilities, and the number is a single token, the score is the probability-weighted
     mean of the scale's numbers; otherwise the number that is written. scale: 0–100, or 1–5 mapped onto 0–100. The
-    persona's own `eval_prompt` is used on the 0–100 scale; on another, and where there is none, ours.
+    persona's own `eval_prompt` is used on the 0–100 scale; on another, and where there is none, ours. round: what was
+    answered in one round is asked again in another.
     Source: persona vectors (Chen et al., 2025).
     """
 
     endpoint: Endpoint
     scale: Scale = PERCENT
+    round: int = 0
     usage: Usage = field(default_factory=Usage, compare=False)
     name: ClassVar[str] = "chat"
 
@@ -82,8 +84,15 @@ class ChatJudge:
         ]
 
     def _answers(self, questions: Sequence[str], journal: Journal | None) -> list[dict[str, Any]]:
+        rounds = {"round": self.round} if self.round else {}
         keys = [
-            cell_key(judge=self.endpoint.model, at=self.endpoint.base_url, scale=self.scale.name, question=question)
+            cell_key(
+                judge=self.endpoint.model,
+                at=self.endpoint.base_url,
+                scale=self.scale.name,
+                question=question,
+                **rounds,
+            )
             for question in questions
         ]
         known: dict[str, dict[str, Any]] = {}

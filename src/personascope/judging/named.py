@@ -3,15 +3,16 @@
 from personascope.errors import UserError
 from personascope.judging.judge import Judge
 from personascope.judging.lexicon import LexiconJudge
+from personascope.judging.rating import PERCENT, Scale
 from personascope.subject import Subject
 
 
-def judge_for(subject: Subject, judge: str | Judge | None) -> Judge | None:
+def judge_for(subject: Subject, judge: str | Judge | None, scale: Scale = PERCENT) -> Judge | None:
     """The judge that `judge` stands for: `auto`, `lexicon`, `chat`, `chat:MODEL`, `none`, or a judge itself.
 
     `auto` is the lexicon judge on an organism and none elsewhere; `chat` asks the model that `PERSONASCOPE_JUDGE_MODEL`
-    or the name itself says. Raises `UserError` on another name, where the lexicon judge is asked for a model whose
-    personas are not planted, and where the environment says too little for a chat judge.
+    or the name itself says, on `scale`. Raises `UserError` on another name, where the lexicon judge is asked for a model
+    whose personas are not planted, and where the environment says too little for a chat judge.
     """
     if judge is None or judge == "none":
         return None
@@ -29,5 +30,5 @@ def judge_for(subject: Subject, judge: str | Judge | None) -> Judge | None:
         from personascope.judging.chat import ChatJudge
         from personascope.judging.endpoint import Endpoint
 
-        return ChatJudge(Endpoint.from_environment(model or None))
+        return ChatJudge(Endpoint.from_environment(model or None), scale)
     raise UserError(f"judge {judge!r} is not known; use 'auto', 'lexicon', 'chat', 'chat:MODEL' or 'none'")

@@ -27,6 +27,7 @@ class Scale:
 
 
 PERCENT, LIKERT = Scale(0, 100), Scale(1, 5)
+SCALES = {scale.name: scale for scale in (PERCENT, LIKERT)}
 
 
 def visible(answer: str) -> str:
