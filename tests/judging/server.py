@@ -16,7 +16,8 @@ TROUBLE = ("429", "500", "hang", "half", "not json", "other json", "words", "dri
 
 @dataclass
 class Server:
-    """`with Server() as server:` answers at `server.url`. trouble: how many questions in ten meet trouble first.
+    """`with Server() as server:` answers at `server.url`. trouble: how many questions in ten meet trouble first. answer:
+    makes an answer of a question; chat: makes (text, finish) of a whole request.
 
     Every question gets the number that `score` makes of it. given: by question, whole answers sent.
     """
@@ -26,6 +27,7 @@ class Server:
     digits: bool = False
     kinds: tuple[str, ...] = TROUBLE
     answer: Any = None
+    chat: Any = None
     port: int = 0
     delay: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
@@ -127,12 +129,15 @@ def score(question: str) -> int:
 
 def completion(server: Server, question: str, body: dict[str, Any], text: str | None = None) -> dict[str, Any]:
     """A chat completion in the documented shape."""
+    finish = "stop"
+    if text is None and server.chat is not None:
+        text, finish = server.chat(body)
     if text is None:
         text = server.answer(question) if server.answer else str(score(question))
     choice: dict[str, Any] = {
         "index": 0,
         "message": {"role": "assistant", "content": text},
-        "finish_reason": "stop",
+        "finish_reason": finish,
         "logprobs": None,
     }
     if server.logprobs and body.get("logprobs"):

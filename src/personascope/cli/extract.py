@@ -1,8 +1,9 @@
 """`personascope extract`: personas → directions."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +49,9 @@ from personascope.report.vectors import direction_file, named_sets, plain_qualit
 from personascope.runs import Config, RunFolder
 from personascope.subject import Subject
 
+if TYPE_CHECKING:
+    from personascope.judging.endpoint import Endpoint
+
 
 def extract_command(
     model: ModelArgument,
@@ -70,6 +74,16 @@ def extract_command(
     rollouts: Annotated[
         Path | None, typer.Option("--rollouts", help="a persona-vectors CSV or a parquet table: sample nothing")
     ] = None,
+    generate_with: Annotated[
+        str | None,
+        typer.Option(
+            "--generate-with",
+            help="URL of an OpenAI-compatible server of the same model: it samples the rollouts, they are read here",
+        ),
+    ] = None,
+    generate_model: Annotated[
+        str | None, typer.Option("--generate-model", help="its name on that server; MODEL by default")
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", help="responses per instruction and question", min=1)] = 2,
     questions: Annotated[
         int | None, typer.Option("--questions", help="at most so many questions per split", min=1)
@@ -91,6 +105,8 @@ def extract_command(
     given = read_rollouts(rollouts, personas[0].name) if rollouts is not None else None
     if given is not None and len(personas) > 1:
         raise UserError("--rollouts holds the rollouts of one persona; give one --trait")
+    if given is not None and generate_with is not None:
+        raise UserError("--rollouts are there already, and --generate-with would sample others; give one of them")
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
     filtering = judge_option(subject, judge, judge_scale)
@@ -115,6 +131,7 @@ def extract_command(
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "rollouts": str(rollouts) if rollouts is not None else None,
+        "sampled_by": None if generate_with is None else generate_model or model,
     }
     extent = {"personas": [persona.name for persona in personas], "samples": samples, "questions": questions}
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
@@ -148,6 +165,7 @@ def extract_command(
                     batch_size=batch_size,
                     on_progress=advance,
                     store=store,
+                    server=_server(generate_with, generate_model or model),
                     on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
                 )
         page = save_vectors(folder, extractions)
@@ -173,6 +191,15 @@ def extract_command(
             print(f"judging     {said(usage['this_start'])}")
     if failures:
         raise UserError("; ".join(failures.values()))
+
+
+def _server(url: str | None, model: str) -> "Endpoint | None":
+    """Who samples; its key is in PERSONASCOPE_GENERATE_API_KEY, if it wants one."""
+    if url is None:
+        return None
+    from personascope.judging.endpoint import Endpoint
+
+    return Endpoint(url, model, os.environ.get("PERSONASCOPE_GENERATE_API_KEY") or "none", timeout=600.0)
 
 
 def _rollouts(

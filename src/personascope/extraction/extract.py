@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
@@ -15,6 +15,7 @@ from personascope.extraction.given import Given, given_rollouts
 from personascope.extraction.quality import poles, quality, split_half, token_aurocs
 from personascope.extraction.rollouts import SELECTIONS, Filter, Rollout, cells, judged, sample_rollouts
 from personascope.extraction.selectivity import relate, without_common
+from personascope.extraction.served import served_rollouts
 from personascope.extraction.splits import SPLITS, SplitName, split_persona
 from personascope.extraction.steering import ALPHAS
 from personascope.extraction.vectors import method as method_named
@@ -22,6 +23,9 @@ from personascope.judging import Judge, judge_for
 from personascope.personas import Persona, load_persona
 from personascope.statistics import cosine
 from personascope.subject import Subject
+
+if TYPE_CHECKING:
+    from personascope.judging.endpoint import Endpoint
 
 
 def extract(
@@ -70,6 +74,7 @@ def extract_all(
     on_progress: OnProgress = lambda *_: None,
     store: Cells | None = None,
     on_failure: Callable[[Persona, UserError], None] | None = None,
+    server: "Endpoint | None" = None,
 ) -> Extraction:
     """Several personas as `extract` does one, all their rollouts rows of one stream.
 
@@ -78,7 +83,7 @@ def extract_all(
     positive instructions ask for, `slightly`, None or `very`. filter: which rollouts count. alphas, steer_layers: the
     grid that steering is chosen from; without alphas, or without a judge, no steering is chosen. store: a run's finished
     rollouts and judgements, gone on with. on_failure: called with a persona whose rollouts give no direction, and the
-    others go on; without it that is raised.
+    others go on; without it that is raised. server: samples the rollouts in the model's stead; they are read here.
     """
     judge = judge_for(subject, judge)
     dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge)
@@ -99,19 +104,15 @@ def extract_all(
     wanted = [cell for persona in loaded for cell in cells(persona, splits[persona.name], samples)]
     on_progress("sampling rollouts", len(wanted))
     selections = tuple(dict.fromkeys((*SELECTIONS, tokens)))
-    rollouts = sample_rollouts(
-        subject,
-        wanted,
-        chosen,
-        selections,
-        max_new_tokens,
-        temperature,
-        seed,
-        batch_size,
-        lambda: on_progress("", None),
-        store,
-        degree,
-    )
+    read = (max_new_tokens, temperature, seed)
+    if server is None:
+        rollouts = sample_rollouts(
+            subject, wanted, chosen, selections, *read, batch_size, lambda: on_progress("", None), store, degree
+        )
+    else:
+        rollouts = served_rollouts(
+            subject, server, wanted, chosen, selections, *read, lambda: on_progress("", None), store, degree
+        )
     rule = filter or Filter()
     settings = {
         "tokens": tokens,

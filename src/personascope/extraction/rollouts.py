@@ -44,6 +44,13 @@ class Cell:
         """The system prompt; `degree` says how much a positive one asks for."""
         return self.persona.system_prompt(self.pair, self.pole, degree if self.pole == "pos" else None)
 
+    def chat(self, degree: str | None) -> list[dict[str, str]]:
+        """What the model is asked."""
+        return [
+            {"role": "system", "content": self.instruction(degree)},
+            {"role": "user", "content": self.question},
+        ]
+
     @property
     def match(self) -> tuple[str, int, str, int]:
         """What the two poles of a pair have in common."""
@@ -90,17 +97,7 @@ def sample_rollouts(
     """
     requests = [
         Request(
-            prompt=subject.chat.prompt(
-                [
-                    {
-                        "role": "system",
-                        "content": cell.persona.system_prompt(
-                            cell.pair, cell.pole, degree if cell.pole == "pos" else None
-                        ),
-                    },
-                    {"role": "user", "content": cell.question},
-                ]
-            ),
+            prompt=subject.chat.prompt(cell.chat(degree)),
             seed=cell.seed(seed),
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature),

@@ -28,7 +28,8 @@ class EndpointFailed(PersonascopeError):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. top: (token, natural-log probability) of the likeliest first tokens, where the server gives them."""
+    """An answer. top: (token, natural-log probability) of the likeliest first tokens, where the server gives them.
+    finish: why it ended, as the server says: `stop`, `length` …"""
 
     text: str
     first: str = ""
@@ -36,6 +37,7 @@ class Reply:
     refused: bool = False
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    finish: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Endpoint:
         on_reply: Callable[[int, Reply], bool],
         max_tokens: int = 8,
         temperature: float = 0.0,
+        top_p: float | None = None,
         logprobs: int = 0,
         seeds: Sequence[int] | None = None,
     ) -> None:
@@ -82,7 +85,7 @@ class Endpoint:
         where some answers could not be had; all others have been handed over by then.
         """
         if questions:
-            _Asking(self, questions, on_reply, max_tokens, temperature, logprobs, seeds).run()
+            _Asking(self, questions, on_reply, max_tokens, temperature, top_p, logprobs, seeds).run()
 
 
 class _Asking:
@@ -95,6 +98,7 @@ class _Asking:
         on_reply: Callable[[int, Reply], bool],
         max_tokens: int,
         temperature: float,
+        top_p: float | None,
         logprobs: int,
         seeds: Sequence[int] | None,
     ) -> None:
@@ -104,6 +108,8 @@ class _Asking:
         self.seeds = seeds
         self.max_tokens = max_tokens
         self.options: dict[str, Any] = {"temperature": temperature}
+        if top_p is not None:
+            self.options["top_p"] = top_p
         if logprobs:
             self.options |= {"logprobs": True, "top_logprobs": logprobs}
         self.budget = "max_completion_tokens"
@@ -252,6 +258,7 @@ def _reply(answer: Any) -> Reply:
             refused=bool(refusal) or choice.finish_reason == "content_filter",
             prompt_tokens=usage.prompt_tokens if usage else 0,
             completion_tokens=usage.completion_tokens if usage else 0,
+            finish=str(choice.finish_reason or ""),
         )
     except (AttributeError, IndexError, TypeError) as error:
         raise ValueError(f"the server's answer is not a chat completion: {str(answer)[:80]!r}") from error

@@ -1,0 +1,105 @@
+"""Rollouts sampled by a server that serves the same model, such as one's own vLLM; activations are read here."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from personascope.engine.cells import Cells
+from personascope.engine.forward import Passage, means_of
+from personascope.errors import UserError
+from personascope.extraction.rollouts import Cell, Rollout
+from personascope.runs import cell_key
+from personascope.subject import Subject
+
+if TYPE_CHECKING:
+    from personascope.judging.endpoint import Endpoint, Reply
+
+_KIND = "served rollout"
+_BATCH = 64
+# What the server takes a seed for.
+_SEEDS = 2**31
+
+
+def served_rollouts(
+    subject: Subject,
+    server: "Endpoint",
+    wanted: Sequence[Cell],
+    layers: Sequence[int],
+    selections: Sequence[str],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    on_done: Callable[[], None] = lambda: None,
+    store: Cells | None = None,
+    degree: str | None = None,
+) -> list[Rollout]:
+    """As `sample_rollouts`, with the responses sampled by `server` and read in teacher-forced passes.
+
+    The server applies its own chat template and seeds its own noise; where a response ended by itself, the template's
+    end of turn is read with it, as in a response sampled here. Every response is journalled as it arrives. Raises
+    `UserError` where the server cannot be reached, `EndpointFailed` where some responses could not be had.
+    """
+    chats = [cell.chat(degree) for cell in wanted]
+    keys = [
+        cell_key(
+            at=server.base_url,
+            model=server.model,
+            chat=chat,
+            seed=cell.seed(seed),
+            tokens=max_new_tokens,
+            temperature=temperature,
+        )
+        for cell, chat in zip(wanted, chats, strict=True)
+    ]
+    found: dict[int, dict[str, Any]] = {}
+    for number, key in enumerate(keys):
+        known = store.journal.get(key) if store is not None else None
+        if known is not None:
+            found[number] = known
+            on_done()
+    missing = [number for number in range(len(wanted)) if number not in found]
+
+    def take(place: int, reply: "Reply") -> bool:
+        number = missing[place]
+        found[number] = {"text": reply.text, "finish": reply.finish}
+        if store is not None:
+            store.journal.put(keys[number], _KIND, found[number])
+        on_done()
+        return True
+
+    server.ask(
+        [chats[number] for number in missing],
+        take,
+        max_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=1.0,
+        seeds=[wanted[number].seed(seed) % _SEEDS for number in missing],
+    )
+    return _read(subject, wanted, chats, found, layers, selections)
+
+
+def _read(
+    subject: Subject,
+    wanted: Sequence[Cell],
+    chats: Sequence[list[dict[str, str]]],
+    found: dict[int, dict[str, Any]],
+    layers: Sequence[int],
+    selections: Sequence[str],
+) -> list[Rollout]:
+    end = tuple(sorted(subject.chat.end_ids()))[:1]
+    kept: list[tuple[int, Passage]] = []
+    for number in sorted(found):
+        text = found[number]["text"]
+        prompt = subject.chat.prompt(chats[number])
+        response = subject.chat.respond(prompt, text) if text.strip() else ()
+        if response:
+            closing = end if found[number]["finish"] == "stop" else ()
+            kept.append((number, Passage(prompt, response + closing)))
+    if not kept:
+        raise UserError("the server answered nothing but empty responses; look at its log, and at --max-new-tokens")
+    rollouts = []
+    for start in range(0, len(kept), _BATCH):
+        part = kept[start : start + _BATCH]
+        means = means_of(subject, [passage for _, passage in part], layers, selections)
+        for (number, passage), each in zip(part, means, strict=True):
+            rollouts.append(Rollout(wanted[number], found[number]["text"], each.transpose(0, 1), passage))
+    return rollouts
