@@ -32,6 +32,7 @@ from personascope.cli.terminal import (
     table,
 )
 from personascope.cli.watch import parse_layers
+from personascope.cli.workers import WorkersOption, working
 from personascope.directions import DirectionSet
 from personascope.engine import load
 from personascope.engine.cells import Cells
@@ -90,6 +91,7 @@ def extract_command(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 200,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
+    workers: WorkersOption = None,
     out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
@@ -138,7 +140,7 @@ def extract_command(
     folder = RunFolder.open(
         out or Path("runs") / _default_folder(personas), "extract", config, subject.describe(), seed
     )
-    with folder.running(), progress() as advance:
+    with folder.running(), progress() as advance, working(subject, model, workers, device, dtype):
         store = Cells(folder.path, folder.journal, {"model": subject.name, "tokens": selections, "layers": layers})
         extractions: dict[str, Extraction] = {}
         failures: dict[str, str] = {}

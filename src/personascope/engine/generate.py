@@ -1,6 +1,7 @@
 """Sampling responses while steering and watching."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 
 from personascope.directions import Direction, DirectionSet
@@ -10,6 +11,7 @@ from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
 from personascope.engine.selection import Selection
 from personascope.engine.stream import RowStream
+from personascope.engine.workers import run_here
 from personascope.engine.writes import Write, per_row
 from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
@@ -109,29 +111,27 @@ def run_requests(
 ) -> list[Generation]:
     """Run rows to their ends, in the order given. on_done: called with each row's number as it ends.
 
-    cells: a run's finished rollouts; those that are in it are not run again, new ones are entered as they end.
+    They run here, or on `subject.workers`. cells: a run's finished rollouts; those that are in it are not run again, new
+    ones are entered as they end.
     """
-    stream = RowStream(subject, batch_size, means, mean_layers)
-    reads = {"means": list(map(str, stream.means)), "layers": list(stream.mean_layers)}
+    checked = RowStream(subject, batch_size, means, mean_layers)
+    reads = {"means": list(map(str, checked.means)), "layers": list(checked.mean_layers)}
     keys = [request_key(subject, request, reads) for request in requests] if cells is not None else []
     done: dict[int, Generation] = {}
-    place: dict[int, int] = {}
-    for index, request in enumerate(requests):
+    for index in range(len(requests)):
         known = cells.get(keys[index]) if cells is not None else None
         if known is not None:
             done[index] = known
             on_done(index, known)
-        else:
-            place[stream.submit(request)] = index
+    missing = [index for index in range(len(requests)) if index not in done]
+    runner = partial(run_here, subject) if subject.workers is None else subject.workers.run
     try:
-        while len(stream):
-            for event in stream.step():
-                if event.generation is not None:
-                    index = place[event.row]
-                    done[index] = event.generation
-                    if cells is not None:
-                        cells.put(keys[index], event.generation)
-                    on_done(index, event.generation)
+        for place, generation in runner([requests[index] for index in missing], batch_size, means, mean_layers):
+            index = missing[place]
+            done[index] = generation
+            if cells is not None:
+                cells.put(keys[index], generation)
+            on_done(index, generation)
     finally:
         if cells is not None:
             cells.flush()

@@ -2,10 +2,10 @@
 
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -21,13 +21,22 @@ from personascope.subject.unembed import unembed
 _SAMPLED_VALUES = 64
 
 
+class Workers(Protocol):
+    """Others who run rows: each row's number and what came of it, in any order."""
+
+    def run(
+        self, requests: Sequence[Any], batch_size: int | None, means: Sequence[Any], mean_layers: Sequence[int] | None
+    ) -> Iterable[tuple[int, Any]]: ...
+
+
 @dataclass(eq=False)
 class Subject:
     """A causal language model, its tokenizer and its decoder blocks.
 
     name: the id it was loaded by. truth: what was planted in it, None unless it is an organism.
     norms: median residual norms by layer, filled as they are measured. cache: how rows that are generated together
-    keep their keys and values: in `slots` that rows join and leave, in the model's `own` cache, or `none`.
+    keep their keys and values: in `slots` that rows join and leave, in the model's `own` cache, or `none`. workers: who
+    runs the rows that are sampled, this process if None.
     """
 
     model: PreTrainedModel
@@ -38,6 +47,7 @@ class Subject:
     revision: str | None = None
     norms: dict[int, float] = field(default_factory=dict)
     cache: Literal["slots", "own", "none"] = "slots"
+    workers: "Workers | None" = None
 
     @property
     def n_layers(self) -> int:
