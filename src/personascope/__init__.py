@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from personascope.comparing import diff, screen
+    from personascope.corpora import Record
     from personascope.directions import Direction, DirectionSet
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
@@ -19,6 +20,7 @@ _HOMES = {
     "DirectionSet": "directions",
     "NonFinite": "errors",
     "PersonascopeError": "errors",
+    "Record": "corpora",
     "UserError": "errors",
     "ablate": "engine",
     "activations": "engine",
@@ -40,6 +42,7 @@ __all__ = [
     "DirectionSet",
     "NonFinite",
     "PersonascopeError",
+    "Record",
     "UserError",
     "ablate",
     "activations",
