@@ -1,6 +1,7 @@
-"""`personascope import`: directions from other tools' files."""
+"""`personascope import`: directions, and projections per token, from other tools' files."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,21 +9,39 @@ import typer
 
 from personascope.cli.terminal import JsonOption, emit, table
 from personascope.directions.doors import import_directions
+from personascope.errors import UserError
+from personascope.runs import Config, RunFolder, write_json
 
 # What a file name should not hold, whatever another tool called its vectors.
 _UNSAFE = r"[^\w .\[\]-]|^\."
 
 
 def import_command(
-    file: Annotated[Path, typer.Argument(help=".pt, .gguf, .npz or .safetensors of another tool")],
-    out: Annotated[Path, typer.Option("--out", help="folder for the directions")] = Path("directions"),
+    file: Annotated[
+        list[Path],
+        typer.Argument(help=".pt, .gguf, .npz or .safetensors; or the .json of a trait dashboard, or several"),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder for the directions; run folder for a dashboard")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="instead of the file's own name")] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="of a file with a single vector", min=0)] = None,
+    tokens: Annotated[
+        list[Path] | None,
+        typer.Option("--tokens", help="where a dashboard's tokens are, if not in it; one for each file"),
+    ] = None,
     kind: Annotated[str | None, typer.Option("--as", help="what rows are: persona-vectors or blocks")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn another tool's vectors into directions, and say which row became which layer."""
-    sets = import_directions(file, name, layer, kind)
+    """Turn another tool's vectors into directions, and say which row became which layer; or its projections per token
+    into a run with a page."""
+    if all(one.suffix == ".json" for one in file):
+        _dashboards(file, tokens or [], out, name, layer, as_json)
+        return
+    if len(file) > 1:
+        raise UserError("vectors are imported one file at a time; only dashboards' .json may be several")
+    out = out or Path("directions")
+    sets = import_directions(file[0], name, layer, kind)
     files = [one.save(out / f"{re.sub(_UNSAFE, '_', one.name)}.safetensors") for one in sets]
     if as_json:
         listed = [
@@ -37,6 +56,27 @@ def import_command(
     ]
     table("", ["name", "layers", "width", "rows"], rows, ["rows"])
     print(f"\ndirections  {out}")
+
+
+def _dashboards(
+    files: Sequence[Path], tokens: Sequence[Path], out: Path | None, name: str | None, layer: int | None, as_json: bool
+) -> None:
+    from personascope.report import write_report
+    from personascope.watching.dashboards import dashboard_run, read_dashboard
+
+    if tokens and len(tokens) != len(files):
+        raise UserError(f"there are {len(tokens)} files of --tokens for {len(files)} dashboards; give one for each")
+    beside: Sequence[Path | None] = tokens or [None] * len(files)
+    rows = [read_dashboard(one, other, name, layer) for one, other in zip(files, beside, strict=True)]
+    plain = dashboard_run(rows)
+    identity = {"files": [str(one) for one in files]}
+    path = out or Path("runs") / f"import-{files[0].stem}"
+    folder = RunFolder.open(path, "watch", Config(identity), {"model": "imported"}, 0)
+    with folder.running():
+        write_json(folder.path / "watch.json", plain, indent=None)
+        page = write_report([folder.path], folder.path / "report.html")
+    traits = [trait["name"] for trait in plain["traits"]]
+    emit({"run": folder.path, "report": page, "traits": traits}) if as_json else print(f"report  {page}")
 
 
 COMMAND = import_command

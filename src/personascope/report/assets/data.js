@@ -28,10 +28,12 @@ export function reading(row, trait, layer, t) {
   if (!values) return null;
   const part = t < row.prompt_length ? "prompt" : "response";
   const scale = row.run.calibration[part][key];
+  const norm = row.norms.get(layer)[t];
   return {
     value: values[t],
     z: (values[t] - scale.zero) / scale.unit,
-    cosine: values[t] / Math.max(row.norms.get(layer)[t], 1e-30),
+    // A norm of zero was not measured.
+    cosine: norm > 0 ? values[t] / norm : NaN,
   };
 }
 
