@@ -69,6 +69,13 @@ def test_responses_that_are_given_are_read_and_nothing_sampled(gpt2: Subject, mo
     assert all(one.own is None for one in found.shifts)
 
 
+def test_names_must_differ_and_a_shift_needs_a_unit(gpt2: Subject) -> None:
+    with pytest.raises(ps.UserError, match="two directions are called any@0"):
+        diff(gpt2, gpt2, [random_set(gpt2, "any", 0), random_set(gpt2, "any", 1)], PROMPTS)
+    with pytest.raises(ps.UserError, match="do not vary"):
+        diff(gpt2, gpt2, [random_set(gpt2, "any", 0)], [Record("What?", "Y")])
+
+
 @pytest.mark.parametrize(
     ("records", "sets", "said"),
     [([], 1, "no prompts"), (PROMPTS, 0, "no directions"), ([PROMPTS[0], Record("a", "b")], 1, "some do not")],

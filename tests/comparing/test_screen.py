@@ -74,6 +74,10 @@ def test_equal_prompts_share_their_own_responses_and_empty_ones_are_left_out(
     one, other = (row for row in found.rows if row.persona == "pirate")
     assert one.own == other.own
     assert other.difference > one.difference
+    with pytest.raises(ps.UserError, match="none of these samples"):
+        found.mean("pirate", [1])
+    with pytest.raises(ps.UserError, match="two directions are called"):
+        screen(llama, [*directions, *directions], [Record("Hello", "Tea is good.")])
     with pytest.raises(ps.UserError, match="nothing was screened along 'evil'"):
         found.ranked("evil")
 

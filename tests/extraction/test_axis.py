@@ -83,6 +83,11 @@ def test_a_floor_keeps_the_model_from_the_roles(llama: Subject, axis: AssistantA
     assert shares[1] < 0.75 * shares[0]
 
 
+def test_roles_need_names_of_their_own(llama: Subject) -> None:
+    with pytest.raises(ps.UserError, match="names of their own"):
+        ps.assistant_axis(llama, ["pirate", "pirate"])
+
+
 def test_steering_by_name_knows_caps_percentiles_and_ablation(axis: AssistantAxis) -> None:
     sets = [axis.axis]
     (floor,) = parse_steer(["assistant_axis@3:floor=p25"], sets)
@@ -91,6 +96,13 @@ def test_steering_by_name_knows_caps_percentiles_and_ablation(axis: AssistantAxi
     assert ceiling.ceiling == 2.5 and str(ceiling.tokens) == "response[:4]"
     assert parse_steer(["assistant_axis@3:ablate"], sets)[0].operation == "ablate"
     assert parse_steer(["assistant_axis@3:-1.5"], sets)[0].alpha == -1.5
+    colon = ps.DirectionSet("pirate response[:8]", (3,), torch.ones(1, 4))
+    (named,) = parse_steer(
+        ["pirate response[:8]@3:1.5:response[:4]"], [colon, ps.DirectionSet("pirate", (3,), torch.ones(1, 4))]
+    )
+    assert named.directions[0].name == "pirate response[:8]" and str(named.tokens) == "response[:4]"
+    with pytest.raises(ps.UserError, match="not a finite number"):
+        parse_steer(["assistant_axis@3:floor=inf"], sets)
     with pytest.raises(ps.UserError, match="it knows p1, p5"):
         parse_steer(["assistant_axis@3:floor=p33"], sets)
     with pytest.raises(ps.UserError, match="is not a number"):

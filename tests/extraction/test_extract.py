@@ -1,6 +1,7 @@
 """Extraction on an organism, whose personas are known."""
 
 import collections
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from personascope.engine.forward import Passage, means_of
 from personascope.extraction.extract import extract_all
 from personascope.extraction.rollouts import SELECTIONS, Filter, cells, sample_rollouts
 from personascope.extraction.splits import SPLITS, split_persona
-from personascope.extraction.steering import Dose, Trial, best_dose, dose_response
+from personascope.extraction.steering import Dose, Trial, best_dose, dose_response, is_coherent
 from personascope.judging import judge_for
 from personascope.personas import load_persona, persona_names
 from personascope.runs import Config, RunFolder
@@ -125,11 +126,71 @@ def test_a_model_without_planted_personas_is_extracted_without_a_judge(subject: 
 
 def test_the_strongest_coherent_dose_is_chosen() -> None:
     def dose(alpha: float, trait: float, coherence: float) -> Dose:
-        return Dose("p", 3, alpha, (trait,), (coherence,), ("q",), ("q",))
+        return Dose("p", 3, alpha, (trait,) * 3, (coherence,) * 3, ("q", "r", "s"), ("q", "r", "s"))
 
     still = dose(0.0, 99.0, 99.0)
     assert best_dose([still, dose(1, 60, 90), dose(2, 80, 80), dose(3, 95, 40)]).alpha == 2
     assert best_dose([still, dose(1, 10, 70), dose(2, 80, 60), dose(3, 95, 5)]).alpha == 2
+
+
+def test_one_answer_that_survives_does_not_make_a_dose_coherent() -> None:
+    few = Dose("p", 3, 2.0, (100.0,), (100.0,), ("q",), ("q",), tried=4)
+    many = Dose("p", 3, 1.0, (60.0,) * 3, (90.0,) * 3, ("q", "r", "s"), ("q", "r", "s"), tried=4)
+    half = Dose("p", 3, 3.0, (100.0,) * 3, (100.0,) * 3, ("q",) * 3, ("q",) * 3, tried=20)
+    assert not is_coherent(few) and not is_coherent(half) and is_coherent(many)
+    assert best_dose([few, half, many]) is many
+    assert few.describe()["trait_interval"] == [0.0, 100.0], "one question says nothing about others"
+
+
+def test_a_response_without_finite_numbers_counts_as_incoherent(
+    llama: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from personascope.extraction import steering
+
+    real = steering.run_requests
+
+    def broken(*given: object, **settings: object) -> list[object]:
+        rows = real(*given, **settings)  # type: ignore[arg-type]
+        return [replace(row, error="non-finite") if place % 4 else row for place, row in enumerate(rows)]
+
+    monkeypatch.setattr(steering, "run_requests", broken)
+    persona = load_persona("pirate")
+    questions = split_persona(persona)["choose"].questions[:8]
+    trial = Trial(persona, ps.Direction(torch.ones(llama.hidden_size), 3, "one"), 0.0, questions)
+    judge = judge_for(llama, "lexicon")
+    assert judge is not None
+    (dose,) = dose_response(llama, [trial], judge, max_new_tokens=20)
+    assert len(dose.coherences) == 8 and dose.coherences.count(0.0) == 6
+    assert dose.coherence <= 25
+
+
+def test_a_judge_of_doses_scores_the_rival_too(llama: Subject) -> None:
+    class Half:
+        name = "half"
+
+        def judge(self, persona, items, journal=None):  # type: ignore[no-untyped-def]
+            exact = judge_for(llama, "lexicon")
+            assert exact is not None
+            return [replace(one, trait=(one.trait or 0) / 2) for one in exact.judge(persona, items)]
+
+    settings = {"samples": 1, "questions": 4, "alphas": (1.0,), "steer_layers": [3]}
+    whole = extract_all(llama, ["pirate"], **settings)[0].choices["steering"]
+    halved = extract_all(llama, ["pirate"], judge="lexicon", eval_judge=Half(), **settings)[0].choices["steering"]
+    assert halved["system_prompt"]["trait"] == pytest.approx(whole["system_prompt"]["trait"] / 2)
+
+
+def test_what_cannot_be_finished_is_said_before_anything_is_sampled(
+    llama: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("personascope.engine.stream.RowStream.step", lambda *_: pytest.fail("something is sampled"))
+    for settings, said in (
+        ({"method": "meandiff"}, "method 'meandiff'"),
+        ({"judge_fraction": 0}, "judge_fraction"),
+        ({"layers": [3], "steer_layers": [5]}, "steer_layers has layer 5"),
+        ({"layers": []}, "layers is empty"),
+    ):
+        with pytest.raises(ps.UserError, match=said):
+            extract_all(llama, ["formal"], **settings)  # type: ignore[arg-type]
 
 
 def test_a_question_that_a_file_repeats_stands_in_one_split() -> None:

@@ -13,7 +13,7 @@ from personascope.extraction.damage import neutral_kl
 from personascope.extraction.extract import extract_all
 from personascope.extraction.extraction import Extraction
 from personascope.extraction.quality import length_matched
-from personascope.extraction.selectivity import common_direction
+from personascope.extraction.selectivity import common_direction, without_common
 from personascope.extraction.steering import Dose, wrong_way
 from personascope.statistics import auroc, cosine
 from personascope.subject import Subject
@@ -61,7 +61,7 @@ def test_each_layer_has_the_whole_report(extracted: Extraction) -> None:
         assert figures["auroc_length_matched"] > 0.9
         assert figures["length_matched"] >= 3
         assert figures["auroc_without_common"] > 0.8, "what is left when the common part is out is the persona's own"
-        assert 0 < figures["common_share"] < 0.9
+        assert 0 <= figures["common_share"] < 0.9
         assert str(one.best_layer) not in one.choices["read_reason"] and "AUROC" in one.choices["read_reason"]
 
 
@@ -93,6 +93,12 @@ def test_the_common_direction_is_taken_out_whole() -> None:
     mean = torch.stack([one.double() / one.double().norm() for one in vectors]).mean(dim=0)
     assert float(common @ mean / mean.norm()) == pytest.approx(1)
     assert float(common_direction([vectors[0], -vectors[0]]).norm()) == pytest.approx(0)
+
+
+def test_directions_that_share_nothing_have_no_common_part() -> None:
+    sets = [ps.DirectionSet(str(row), (0,), torch.eye(4)[row][None]) for row in range(4)]
+    for figures in without_common(sets, [[] for _ in sets], 0):
+        assert figures[0]["common_share"] == pytest.approx(0)
 
 
 def test_steering_is_reported_beside_its_rival_and_its_price(extracted: Extraction) -> None:

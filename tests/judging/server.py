@@ -17,7 +17,7 @@ TROUBLE = ("429", "500", "hang", "half", "not json", "other json", "words", "dri
 @dataclass
 class Server:
     """`with Server() as server:` answers at `server.url`. trouble: how many questions in ten meet trouble first. answer:
-    makes an answer of a question; chat: makes (text, finish) of a whole request.
+    makes an answer of a question; chat: makes (text, finish) of a whole request. unknown: an option that it refuses.
 
     Every question gets the number that `score` makes of it. given: by question, whole answers sent.
     """
@@ -28,6 +28,7 @@ class Server:
     kinds: tuple[str, ...] = TROUBLE
     answer: Any = None
     chat: Any = None
+    unknown: str = ""
     port: int = 0
     delay: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
@@ -62,6 +63,10 @@ class Server:
                 question = body["messages"][-1]["content"]
                 server.seen[question] += 1
                 server.bodies.append(body)
+                if server.unknown and server.unknown in body:
+                    time.sleep(0.05)
+                    self.reply(400, {"error": {"message": f"Unsupported parameter: {server.unknown}"}})
+                    return
                 number = draw(question)
                 if number % 10 < server.trouble and server.seen[question] == 1:
                     self.misbehave(server.kinds[number // 10 % len(server.kinds)], question)

@@ -79,6 +79,12 @@ def test_each_failing_is_found(judge: Made, said: str) -> None:
     assert any(said in warning for warning in audit(judge, EVIL, ITEMS).warnings)
 
 
+def test_a_kind_that_does_not_vary_does_not_dilute_the_other() -> None:
+    judge = Made(lambda text: 100.0 if "cruel" in text else float(len(text.split("#")[0])), fluent)
+    found = audit(judge, EVIL, ITEMS)
+    assert found.length_bias == pytest.approx(1)
+
+
 def test_against_the_truth(llama: Subject) -> None:
     assert llama.truth is not None
     persona = load_persona("pirate")

@@ -42,7 +42,7 @@ def test_five_hundred_questions_are_each_judged_once_through_all_kinds_of_troubl
     for judgement, item in zip(found, ITEMS, strict=True):
         assert judgement.trait == pytest.approx(score(ask(EVIL, *item, PERCENT)))
         assert judgement.coherence == pytest.approx(score(ask(None, *item, PERCENT)))
-    assert len(journal) == 500
+    assert len(list(journal.cells("judgement"))) == 500
     assert len(server.given) == 500
     assert set(server.given.values()) == {1}
     assert sum(server.seen.values()) > 700, "there was trouble"
@@ -116,6 +116,13 @@ def test_a_judge_that_thinks_first_is_given_room_and_its_last_word_counts() -> N
     assert [one.trait for one in found] == [20.0, 20.0]
 
 
+@pytest.mark.parametrize("option", ["logprobs", "max_completion_tokens", "temperature"])
+def test_an_option_that_the_server_does_not_know_is_given_up_by_all_questions_under_way(option: str) -> None:
+    with Server(unknown=option) as server:
+        found = ChatJudge(Endpoint(server.url, "judge", concurrency=16)).judge(EVIL, ITEMS[:12])
+        assert all(one.trait is not None for one in found)
+
+
 def test_scales_of_five_are_mapped_onto_a_hundred() -> None:
     with Server(answer=lambda question: "4") as server:
         found = ChatJudge(Endpoint(server.url, "judge"), scale=LIKERT).judge(EVIL, ITEMS[:1])
@@ -132,7 +139,7 @@ def test_what_goes_wrong_for_good_is_one_sentence_and_the_rest_is_kept(tmp_path:
         pytest.raises(EndpointFailed, match=r"2 of 20 answers could not be had.*I cannot say"),
     ):
         judge_at(server, attempts=2).judge(EVIL, ITEMS[:10], journal)
-    assert len(journal) == 18
+    assert len(list(journal.cells("judgement"))) == 18
 
 
 def test_the_environment_says_which_judge(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> None:

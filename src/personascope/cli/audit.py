@@ -27,8 +27,9 @@ from personascope.extraction.rollouts import cells, sample_rollouts
 from personascope.extraction.splits import split_persona
 from personascope.judging import LexiconJudge
 from personascope.judging.audit import Audit, Item, audit
-from personascope.personas import load_persona
+from personascope.personas import Persona, load_persona
 from personascope.runs import Config, RunFolder, write_json
+from personascope.subject import Subject
 
 
 def audit_command(
@@ -52,12 +53,14 @@ def audit_command(
     asked = judge_option(subject, judge, judge_scale)
     if asked is None:
         raise UserError("there is no judge to audit; give --judge chat or --judge lexicon")
+    for persona in personas:
+        # A judge that does not know a persona says so before anything is sampled.
+        asked.judge(persona, [])
     identity = {"judge": judge, "judge_scale": judge_scale, "max_new_tokens": max_new_tokens}
     extent = {"traits": [one.name for one in personas], "questions": questions}
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     path = out or Path("runs") / f"audit-{judge.replace(':', '-').replace('/', '-')}"
     folder = RunFolder.open(path, "audit", config, subject.describe(), seed)
-    reference = LexiconJudge(subject.truth) if subject.truth is not None and judge != "lexicon" else None
     with folder.running(), progress() as advance:
         store = Cells(folder.path, folder.journal, {"model": subject.name})
         found: list[Audit] = []
@@ -82,13 +85,21 @@ def audit_command(
             )
             items = [Item(one.cell.question, one.answer, one.cell.pole == "pos") for one in rollouts]
             advance(f"judging {persona.name}", None)
-            found.append(audit(asked, persona, items, reference, folder.journal, seed))
+            found.append(audit(asked, persona, items, _reference(subject, persona, judge), folder.journal, seed))
         write_json(folder.path / "audit.json", [one.describe() for one in found])
         report_usage(folder, [asked])
     if as_json:
         emit({"run": folder.path, "audits": [{**one.describe(), "warnings": one.warnings} for one in found]})
         return
     _print(found)
+
+
+def _reference(subject: Subject, persona: Persona, judge: str) -> LexiconJudge | None:
+    """The judge that knows, where the persona is planted."""
+    truth = subject.truth
+    if truth is None or judge == "lexicon" or persona.name not in (*truth.personas, *truth.behaviours):
+        return None
+    return LexiconJudge(truth)
 
 
 def _print(found: list[Audit]) -> None:

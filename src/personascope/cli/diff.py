@@ -24,6 +24,7 @@ from personascope.comparing.diff import Diff, diff
 from personascope.corpora import Record, neutral_questions
 from personascope.directions.direction_set import load_directions
 from personascope.engine import load
+from personascope.engine.cells import Cells
 from personascope.runs import Config, RunFolder, cell_key, write_json
 
 
@@ -91,6 +92,7 @@ def diff_command(
             seed=seed,
             chat=chat,
             batch_size=batch_size,
+            cells=Cells(folder.path, folder.journal, {"model": before.name}),
         )
         plain = {
             "base": base,

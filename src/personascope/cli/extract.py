@@ -32,18 +32,20 @@ from personascope.cli.terminal import (
     table,
 )
 from personascope.cli.watch import parse_layers
-from personascope.cli.workers import WorkersOption, working
+from personascope.cli.workers import WorkersOption, check_workers, working
 from personascope.directions import DirectionSet
 from personascope.engine import load
 from personascope.engine.cells import Cells
+from personascope.engine.selection import select
 from personascope.errors import UserError
-from personascope.extraction.extract import extract_all, extract_given
+from personascope.extraction.extract import check_extraction, extract_all, extract_given
 from personascope.extraction.extraction import Extraction
 from personascope.extraction.given import Given, read_rollouts
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
 from personascope.extraction.steering import ALPHAS, candidate_layers
 from personascope.extraction.vectors import METHODS
+from personascope.extraction.vectors import method as method_named
 from personascope.judging import Judge
 from personascope.personas import Persona, load_persona
 from personascope.report.vectors import direction_file, named_sets, plain_quality, save_vectors
@@ -115,8 +117,16 @@ def extract_command(
     evaluating = filtering if eval_judge is None else judge_option(subject, eval_judge, judge_scale)
     judges = filtering, evaluating
     prices = parse_prices(judge_prices)
+    alphas = ALPHAS if evaluating is not None else ()
+    selections = [str(select(one)) for one in selections]
+    check_workers(workers)
+    if given is None:
+        check_extraction(personas, method, judges, judge_fraction, questions)
+    else:
+        method_named(method)
     if estimate:
-        doses = _doses(subject, personas, given, chosen, questions, judges)
+        tried = _doses(subject, personas, given, chosen, questions, judges)
+        doses = [count * len(selections) for count in tried]
         counts = _rollouts(personas, given, samples, questions), doses
         judging = _judging(personas, counts, judges, judge_fraction, max_new_tokens, prices)
         sampled = sum(map(sum, counts)) if given is None else 0
@@ -167,6 +177,8 @@ def extract_command(
                     batch_size=batch_size,
                     on_progress=advance,
                     store=store,
+                    alphas=alphas,
+                    also=selections,
                     server=_server(generate_with, generate_model or model),
                     on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
                 )

@@ -1,5 +1,6 @@
 """What commands with a judge share: its options, what it will cost, and what it has cost."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ def parse_prices(text: str | None) -> tuple[float, float] | None:
         prompt, completion = (float(part) for part in text.split(","))
     except ValueError as error:
         raise UserError(f"--judge-prices {text!r} is not two numbers; write them as 0.15,0.60") from error
-    if not (prompt >= 0 and completion >= 0):
+    if not (0 <= prompt < math.inf and 0 <= completion < math.inf):
         raise UserError(f"--judge-prices {text!r}: prices are numbers from 0 up")
     return prompt, completion
 
@@ -85,13 +86,13 @@ def report_usage(
     chat = list({id(one): one for one in judges if getattr(one, "usage", None) is not None}.values())
     if not chat:
         return None
-    from personascope.judging.chat import Usage
+    from personascope.judging.chat import ASKED_AGAIN, Usage
 
     now, whole = Usage(), Usage()
     for one in chat:
         for key, value in vars(one.usage).items():  # type: ignore[union-attr]
             setattr(now, key, getattr(now, key) + value)
-    for _, answer in folder.journal.cells("judgement"):
+    for _, answer in (*folder.journal.cells("judgement"), *folder.journal.cells(ASKED_AGAIN)):
         whole.calls += 1
         whole.prompt_tokens += answer["prompt_tokens"]
         whole.completion_tokens += answer["completion_tokens"]

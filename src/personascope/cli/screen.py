@@ -50,7 +50,7 @@ def screen_command(
 ) -> None:
     """Rank the samples of a dataset by how far they lie from what the model itself would say, along each persona."""
     quiet_libraries()
-    records = read_prompts(dataset, needs_response=True)
+    records = read_prompts(dataset, needs_response=True, allows_empty=True)
     sets = load_directions(directions)
     unknown = sorted(set(trait or []) - {one.name for one in sets})
     if unknown:

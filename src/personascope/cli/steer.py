@@ -1,5 +1,6 @@
 """The `--steer` option: what to write, in one word."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -7,7 +8,8 @@ from personascope.directions import DirectionSet
 from personascope.engine.writes import Write, ablate, add, cap
 from personascope.errors import UserError
 
-_STEER = re.compile(r"(?P<name>[^@:]+)(@(?P<layer>\d+))?:(?P<what>[^:]+)(:(?P<tokens>.+))?")
+# What follows the name.
+_STEER = re.compile(r"(@(?P<layer>\d+))?:(?P<what>[^:]+)(:(?P<tokens>.+))?")
 _BOUND = re.compile(r"(?P<side>floor|ceiling)=(?P<value>.+)")
 
 HELP = (
@@ -21,14 +23,18 @@ def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> l
     by_name = {one.name: one for one in directions}
     writes = []
     for option in options:
-        match = _STEER.fullmatch(option.strip())
-        if match is None:
-            raise UserError(f"--steer {option!r} cannot be read; write {HELP}")
-        if match["name"] not in by_name:
+        text = option.strip()
+        # A name may hold a colon, as that of directions of response[:8] does: the longest one that fits is meant.
+        name = max((one for one in by_name if text.startswith((f"{one}@", f"{one}:"))), key=len, default=None)
+        if name is None and re.match(r"[^@:]+[@:]", text):
+            said = re.split(r"[@:]", text)[0]
             raise UserError(
-                f"--steer {option!r}: there is no direction {match['name']!r}; there are {', '.join(sorted(by_name))}"
+                f"--steer {option!r}: there is no direction {said!r}; there are {', '.join(sorted(by_name))}"
             )
-        found = by_name[match["name"]]
+        match = _STEER.fullmatch(text[len(name) :]) if name is not None else None
+        if name is None or match is None:
+            raise UserError(f"--steer {option!r} cannot be read; write {HELP}")
+        found = by_name[name]
         layer = int(match["layer"]) if match["layer"] is not None else found.steer_layer
         writes.append(_write(option, found, layer, match["what"], match["tokens"] or "sampling"))
     return writes
@@ -60,6 +66,9 @@ def _bound(option: str, directions: DirectionSet, layer: int, text: str) -> floa
 
 def _number(option: str, text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError as error:
         raise UserError(f"--steer {option!r}: {text!r} is not a number") from error
+    if not math.isfinite(value):
+        raise UserError(f"--steer {option!r}: {text} is not a finite number")
+    return value

@@ -17,15 +17,21 @@ WorkersOption = Annotated[
 ]
 
 
+def check_workers(option: str | None) -> str:
+    """The cluster's address, empty for this machine. Raises `UserError` on an unknown kind."""
+    kind, _, address = (option or "ray").partition(":")
+    if kind != "ray":
+        raise UserError(f"--workers {option!r} is not known; write ray or ray:ADDRESS")
+    return address
+
+
 @contextmanager
 def working(subject: Subject, source: str, option: str | None, device: str | None, dtype: str) -> Iterator[None]:
-    """Have the subject's rows run by workers while the block lasts. Raises `UserError` on an unknown kind."""
+    """Have the subject's rows run by workers while the block lasts."""
     if option is None:
         yield
         return
-    kind, _, address = option.partition(":")
-    if kind != "ray":
-        raise UserError(f"--workers {option!r} is not known; write ray or ray:ADDRESS")
+    address = check_workers(option)
     from personascope.engine.workers import RayWorkers
 
     with RayWorkers(source, {"device": device, "dtype": dtype}, address or None) as workers:

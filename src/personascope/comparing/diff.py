@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from personascope.comparing.projecting import own_responses, response_projections
+from personascope.comparing.projecting import check_names, own_responses, response_projections
 from personascope.corpora import Record
 from personascope.directions import DirectionSet
+from personascope.engine.cells import Cells
 from personascope.engine.forward import Passage
 from personascope.engine.generate import flat_directions
 from personascope.errors import UserError
@@ -61,6 +62,7 @@ def diff(
     seed: int = 0,
     chat: bool = True,
     batch_size: int | None = None,
+    cells: Cells | None = None,
 ) -> Diff:
     """Read two models along the base model's directions, on the same prompts and the same tokens.
 
@@ -74,6 +76,7 @@ def diff(
         raise UserError("there are no directions to compare along; give at least one set")
     _check_alike(base, tuned)
     flat = flat_directions(directions)
+    check_names(flat)
     given = [one.response for one in prompts]
     if any(given) and not all(given):
         raise UserError("some records hold a response and some do not; give responses for all prompts or for none")
@@ -82,7 +85,7 @@ def diff(
         theirs = [[_given(base, one, chat)] for one in prompts]
         ours: list[list[Passage]] = [[] for _ in prompts]
     else:
-        settings = (samples, max_new_tokens, temperature, seed, chat, batch_size)
+        settings = (samples, max_new_tokens, temperature, seed, chat, batch_size, cells)
         theirs = own_responses(base, asked, *settings)
         ours = own_responses(tuned, asked, *settings)
     for passage in (each for group in (theirs, ours) for row in group for each in row):
@@ -97,7 +100,12 @@ def diff(
     for column, direction in enumerate(flat):
         before = [rows[:, column] for rows in by_base]
         after = [rows[:, column] for rows in by_tuned]
-        unit = float(max(np.concatenate(before).std(), 1e-9))
+        unit = float(np.concatenate(before).std())
+        if unit <= 1e-6 * max(1.0, abs(float(np.concatenate(before).mean()))):
+            raise UserError(
+                f"the projections of {base.name} on {direction.key} do not vary over these responses, so a shift has no "
+                "unit; give longer responses, or more of them"
+            )
         change = np.array([b.mean() - a.mean() for a, b in zip(before, after, strict=True)]) / unit
         same = bootstrap(places, lambda chosen, change=change: float(change[chosen].mean()))  # type: ignore[misc]
         own = None

@@ -10,8 +10,16 @@ from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage, projections_of
 from personascope.engine.generate import run_requests
 from personascope.engine.noise import derive_seed
-from personascope.engine.rows import Request
+from personascope.engine.rows import Request, duplicates
+from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
+
+
+def check_names(directions: Sequence[Direction]) -> None:
+    """Raise `UserError` where two directions share name and layer: their numbers could not be told apart."""
+    twice = duplicates(directions)
+    if twice is not None:
+        raise UserError(f"two directions are called {twice}; give one of them another name with .named(…)")
 
 
 def own_responses(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from personascope.comparing.projecting import own_responses, response_projections
+from personascope.comparing.projecting import check_names, own_responses, response_projections
 from personascope.corpora import Record
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
@@ -54,9 +54,10 @@ class Screening:
     def mean(self, persona: str, samples: Sequence[int] | None = None) -> float:
         """Mean projection difference of a persona over some samples: what fine-tuning on them is predicted to move."""
         chosen = None if samples is None else set(samples)
-        return float(
-            np.mean([row.difference for row in self.ranked(persona) if chosen is None or row.sample in chosen])
-        )
+        found = [row.difference for row in self.ranked(persona) if chosen is None or row.sample in chosen]
+        if not found:
+            raise UserError(f"none of these samples was screened along {persona!r}")
+        return float(np.mean(found))
 
 
 def screen(
@@ -85,6 +86,7 @@ def screen(
     if not directions:
         raise UserError("there are no directions to screen along; give at least one set")
     best = [one.best for one in directions]
+    check_names(best)
     prompts: dict[str, int] = {}
     owners = [prompts.setdefault(repr(one.prompt), len(prompts)) for one in records]
     first = [owners.index(place) for place in range(len(prompts))]

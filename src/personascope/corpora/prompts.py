@@ -23,12 +23,13 @@ class Record:
     response: str | None = None
 
 
-def read_prompts(path: str | Path, needs_response: bool = False) -> list[Record]:
+def read_prompts(path: str | Path, needs_response: bool = False, allows_empty: bool = False) -> list[Record]:
     """The prompts of a file, by its ending: .txt (one a line), .jsonl, .json (a list), .csv, .parquet.
 
     In all but .txt a record is a string or has a field `messages`, `conversation`, `prompt`, `question`, `content` or
     `text`, and perhaps `response`, `answer`, `completion` or `output`. A chat that ends on an assistant turn is taken
-    apart into prompt and response where responses are needed. Raises `UserError` naming file and line.
+    apart into prompt and response where responses are needed; allows_empty: a response may be an empty text. Raises
+    `UserError` naming file and line.
     """
     path = Path(path)
     readers = {".txt": _text, ".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
@@ -46,7 +47,7 @@ def read_prompts(path: str | Path, needs_response: bool = False) -> list[Record]
         raise UserError(f"{path} cannot be read: {error}") from error
     if not rows:
         raise UserError(f"{path} holds no prompts; write one per line")
-    return [_record(path, line, row, needs_response) for line, row in rows]
+    return [_record(path, line, row, needs_response, allows_empty) for line, row in rows]
 
 
 def _text(path: Path) -> Iterator[tuple[int, Any]]:
@@ -90,7 +91,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     yield from enumerate(table.to_pylist(), start=1)
 
 
-def _record(path: Path, line: int, row: Any, needs_response: bool) -> Record:
+def _record(path: Path, line: int, row: Any, needs_response: bool, allows_empty: bool) -> Record:
     if isinstance(row, str):
         row = {"prompt": row}
     if isinstance(row, list):
@@ -102,7 +103,8 @@ def _record(path: Path, line: int, row: Any, needs_response: bool) -> Record:
         raise UserError(
             f"{path}, record {line}: no {', '.join(_PROMPT_FIELDS)} in it; it has {', '.join(map(str, row)) or 'nothing'}"
         )
-    response = next((row[name] for name in _RESPONSE_FIELDS if row.get(name)), None)
+    held = [row[name] for name in _RESPONSE_FIELDS if isinstance(row.get(name), str)]
+    response = next((text for text in held if text or allows_empty), None)
     if not isinstance(prompt, str):
         prompt = _messages(path, line, prompt)
         if needs_response and response is None and prompt[-1]["role"] == "assistant" and len(prompt) > 1:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from personascope.directions.direction import Direction
-from personascope.errors import UserError
+from personascope.errors import NonFinite, UserError
 
 _FORMAT = "personascope.directions.v1"
 
@@ -110,9 +110,9 @@ class DirectionSet:
             "format": _FORMAT,
             "name": self.name,
             "layers": json.dumps(self.layers),
-            "quality": json.dumps({str(layer): dict(figures) for layer, figures in self.quality.items()}),
-            "choices": json.dumps(dict(self.choices)),
-            "provenance": json.dumps(dict(self.provenance)),
+            "quality": _json(self, {str(layer): dict(figures) for layer, figures in self.quality.items()}),
+            "choices": _json(self, dict(self.choices)),
+            "provenance": _json(self, dict(self.provenance)),
         }
         aside = path.with_name(path.name + ".part")
         try:
@@ -175,6 +175,13 @@ class DirectionSet:
     def _cells(self, layer: int, columns: list[str]) -> list[str]:
         figures = self.quality.get(layer, {})
         return [f"{figures[name]:.3g}" if name in figures else "" for name in columns]
+
+
+def _json(directions: DirectionSet, value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise NonFinite(f"the figures of {directions.name!r} hold NaN or infinity in place of a number") from error
 
 
 def _is_number(value: Any) -> bool:

@@ -139,10 +139,11 @@ def means_of(
     tokens: Sequence[str | Selection],
     when: When = "before",
     batch_tokens: int = BATCH_TOKENS,
+    allows_empty: bool = False,
 ) -> Tensor:
     """[passages, selections, layers, hidden] float32 on the CPU: means over each selection's tokens.
 
-    Raises `UserError` where a selection is empty, `NonFinite` naming layer and text.
+    Raises `UserError` where a selection is empty (with allows_empty its mean is NaN), `NonFinite` naming layer and text.
     """
     selections, layers = [select(one) for one in tokens], tuple(map(subject.check_layer, layers))
     out = torch.empty(len(passages), len(selections), len(layers), subject.hidden_size)
@@ -152,7 +153,7 @@ def means_of(
         chosen = [group.places(selection) for selection in selections]
         for selection, rows in zip(selections, chosen, strict=True):
             empty = [index for index, flat in zip(group.indices, rows, strict=True) if not flat]
-            if empty:
+            if empty and not allows_empty:
                 raise UserError(
                     f"tokens={str(selection)!r} selects nothing in text {empty[0]}; choose another selection"
                 )
@@ -166,8 +167,11 @@ def means_of(
             for selection, rows in zip(selections, chosen, strict=True)
         ]
         _run(subject, group, [reader])
-        for slot, index in zip(slots, group.indices, strict=True):
-            out[index] = finite(reader.take(slot), 0, layers, passages[index].prompt, subject).transpose(0, 1)
+        for row, (slot, index) in enumerate(zip(slots, group.indices, strict=True)):
+            means = reader.take(slot)
+            held = [place for place, rows in enumerate(chosen) if rows[row]]
+            finite(means[:, held], 0, layers, passages[index].prompt, subject)
+            out[index] = means.transpose(0, 1)
     return out
 
 

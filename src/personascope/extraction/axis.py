@@ -54,6 +54,8 @@ class AssistantAxis:
         """
         if len(self.roles) < 2:
             raise UserError("principal components need at least two roles")
+        if k is not None and k < 1:
+            raise UserError(f"k={k} must be 1 or more")
         vectors = torch.stack([role[layer].vector for role in self.roles]).double()
         _, sizes, right = torch.linalg.svd(vectors - vectors.mean(dim=0), full_matrices=False)
         explained = (sizes**2 / (sizes**2).sum().clamp_min(1e-30)).numpy()
@@ -117,7 +119,14 @@ def assistant_axis(
     loaded = [load_persona(one) for one in (roles if roles is not None else _shipped_roles())]
     if not loaded:
         raise UserError("the assistant axis needs at least one role; give some, or none at all for the shipped ones")
+    names = [one.name for one in loaded]
+    if len(set(names)) < len(names) or "default" in names:
+        raise UserError(f"roles need names of their own, and none may be called default: {', '.join(names)}")
     judge = judge_for(subject, judge)
+    for persona in loaded if judge is not None else ():
+        # A judge that does not know a role says so before anything is sampled.
+        assert judge is not None
+        judge.judge(persona, [])
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
     asked: list[tuple[Persona | None, str | None, str]] = []
     for persona in loaded:

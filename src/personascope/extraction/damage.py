@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from personascope.corpora import neutral_questions
 from personascope.directions import Direction
@@ -32,7 +33,7 @@ def neutral_kl(
     """For each (direction, α) KL(unsteered ‖ steered) of the next token's distribution.
 
     Mean over the response tokens of eight neutral questions, whose responses the model itself sampled unsteered, in
-    nats a token, with a 95 % interval that resamples questions: `kl`, `kl_interval`.
+    nats a token, with a 95 % interval that resamples questions: `kl`, `kl_interval`; None where it is nowhere finite.
     """
     requests = [
         Request(
@@ -50,15 +51,21 @@ def neutral_kl(
         if generation.response_ids and generation.error is None
     ]
     still = [logits.double().log_softmax(-1) for logits in logits_of(subject, passages)]
-    found = []
+    found: list[dict[str, Any]] = []
     for direction, alpha in doses:
         steered = [replace(passage, writes=(add(direction, alpha),)) for passage in passages]
         values, units = [], []
         for number, (before, logits) in enumerate(zip(still, logits_of(subject, steered), strict=True)):
             after = logits.double().log_softmax(-1)
-            divergence = (before.exp() * (before - after)).sum(-1)
+            # Where a token cannot come at all it adds nothing, whatever the steered model says of it.
+            terms = torch.where(before.exp() > 0, before.exp() * (before - after), 0.0)
+            divergence = terms.sum(-1)
+            divergence = divergence[divergence.isfinite()]
             values += divergence.tolist()
             units += [number] * len(divergence)
+        if not values:
+            found.append({"kl": None, "kl_interval": None})
+            continue
         nats = np.asarray(values)
         interval = bootstrap(units, lambda chosen, nats=nats: float(nats[chosen].mean()))  # type: ignore[misc]
         found.append({"kl": interval.estimate, "kl_interval": [interval.low, interval.high]})

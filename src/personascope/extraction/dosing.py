@@ -94,14 +94,14 @@ def with_steering(
         dosing.store,
     )
     out = []
-    for (_, directions), dose, all_doses, rollouts, kl in zip(pairs, best, tried, prompted, damage, strict=True):
+    for (persona, directions), dose, all_doses, rollouts, kl in zip(pairs, best, tried, prompted, damage, strict=True):
         unsteered, steered = next(reported), next(reported)
         steering = {
             "unsteered": unsteered.describe(),
             "steered": steered.describe(),
             "wrong_way": wrong_way(unsteered, steered),
             "neutral": kl,
-            "system_prompt": _rival(rollouts),
+            "system_prompt": _rival(persona, rollouts, dosing),
         }
         choices = {
             **directions.choices,
@@ -131,16 +131,19 @@ def reason(chosen: Dose, tried: Sequence[Dose]) -> str:
     )
 
 
-def _rival(rollouts: Sequence[Rollout]) -> dict[str, Any] | None:
-    """What the positive instruction brings on the questions that are reported on; None where it was not judged."""
-    asked = [one for one in rollouts if one.cell.pole == "pos" and one.judgement is not None]
+def _rival(persona: Persona, rollouts: Sequence[Rollout], dosing: Dosing) -> dict[str, Any] | None:
+    """What the positive instruction brings on the questions that are reported on, scored by the judge of the doses; None
+    where nothing could be scored."""
+    asked = [one for one in rollouts if one.cell.pole == "pos"]
+    journal = dosing.store.journal if dosing.store is not None else None
+    scores = dosing.judge.judge(persona, [(one.cell.question, one.answer) for one in asked], journal)
     told = [
-        (one.judgement.trait, one.cell.question) for one in asked if one.judgement and one.judgement.trait is not None
+        (score.trait, one.cell.question) for score, one in zip(scores, asked, strict=True) if score.trait is not None
     ]
     scored = [
-        (one.judgement.coherence, one.cell.question)
-        for one in asked
-        if one.judgement and one.judgement.coherence is not None
+        (score.coherence, one.cell.question)
+        for score, one in zip(scores, asked, strict=True)
+        if score.coherence is not None
     ]
     if not told:
         return None

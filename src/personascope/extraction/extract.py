@@ -16,7 +16,7 @@ from personascope.extraction.quality import poles, quality, split_half, token_au
 from personascope.extraction.rollouts import SELECTIONS, Filter, Rollout, cells, judged, sample_rollouts
 from personascope.extraction.selectivity import relate, without_common
 from personascope.extraction.served import served_rollouts
-from personascope.extraction.splits import SPLITS, SplitName, split_persona
+from personascope.extraction.splits import SPLITS, Split, SplitName, split_persona
 from personascope.extraction.steering import ALPHAS
 from personascope.extraction.vectors import method as method_named
 from personascope.judging import Judge, judge_for
@@ -75,6 +75,7 @@ def extract_all(
     store: Cells | None = None,
     on_failure: Callable[[Persona, UserError], None] | None = None,
     server: "Endpoint | None" = None,
+    also: Sequence[str] = (),
 ) -> Extraction:
     """Several personas as `extract` does one, all their rollouts rows of one stream.
 
@@ -84,26 +85,23 @@ def extract_all(
     grid that steering is chosen from; without alphas, or without a judge, no steering is chosen. store: a run's finished
     rollouts and judgements, gone on with. on_failure: called with a persona whose rollouts give no direction, and the
     others go on; without it that is raised. server: samples the rollouts in the model's stead; they are read here.
+    also: selections that are read too, so that another call for one of them finds the rollouts in the store.
     """
     judge = judge_for(subject, judge)
     dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge)
-    if not 0 < judge_fraction <= 1:
-        raise UserError(f"judge_fraction={judge_fraction:g} must be more than 0 and at most 1")
-    method_named(method)
-    chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
-    select(tokens)
+    tokens = str(select(tokens))
+    alphas = tuple(alpha for alpha in alphas if alpha)
+    chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
     loaded = [load_persona(persona) for persona in personas]
-    splits = {persona.name: split_persona(persona, questions) for persona in loaded}
-    if len(splits) < len(loaded):
-        raise UserError("two of the personas have the same name; rename one")
-    for one in {id(judge): judge, id(dose_judge): dose_judge}.values():
-        # A judge that does not know a persona says so now, and not after hours of sampling.
-        for persona in loaded:
-            if one is not None:
-                one.judge(persona, [])
+    splits = check_extraction(loaded, method, (judge, dose_judge), judge_fraction, questions)
+    missing = [layer for layer in steer_layers or () if layer not in chosen]
+    if missing or not chosen:
+        raise UserError(
+            f"steer_layers has layer {missing[0]}, which is not among layers" if missing else "layers is empty"
+        )
     wanted = [cell for persona in loaded for cell in cells(persona, splits[persona.name], samples)]
     on_progress("sampling rollouts", len(wanted))
-    selections = tuple(dict.fromkeys((*SELECTIONS, tokens)))
+    selections = tuple(dict.fromkeys((*SELECTIONS, *(str(select(one)) for one in (*also, tokens)))))
     read = (max_new_tokens, temperature, seed)
     if server is None:
         rollouts = sample_rollouts(
@@ -152,6 +150,27 @@ def extract_all(
     return _extraction(made, sets, place)
 
 
+def check_extraction(
+    personas: Sequence[Persona],
+    method: str,
+    judges: Sequence[Judge | None],
+    judge_fraction: float,
+    questions: int | None,
+) -> dict[str, dict[SplitName, Split]]:
+    """The splits of an extraction's personas. Raises `UserError` on what it could not finish with, before hours of
+    sampling: an unknown method, two personas of one name, one that a judge does not know, too few questions."""
+    if not 0 < judge_fraction <= 1:
+        raise UserError(f"judge_fraction={judge_fraction:g} must be more than 0 and at most 1")
+    method_named(method)
+    splits = {persona.name: split_persona(persona, questions) for persona in personas}
+    if len(splits) < len(personas):
+        raise UserError("two of the personas have the same name; rename one")
+    for one in {id(judge): judge for judge in judges if judge is not None}.values():
+        for persona in personas:
+            one.judge(persona, [])
+    return splits
+
+
 def extract_given(
     subject: Subject,
     persona: str | Path | Persona,
@@ -169,8 +188,9 @@ def extract_given(
     Raises `UserError` as `extract` does.
     """
     loaded = load_persona(persona)
-    chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
-    selections = tuple(dict.fromkeys((*SELECTIONS, str(select(tokens)))))
+    tokens = str(select(tokens))
+    chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
+    selections = tuple(dict.fromkeys((*SELECTIONS, tokens)))
     rollouts = given_rollouts(subject, loaded, given, chosen, selections)
     scored = any(one.judgement is not None for one in rollouts)
     if not scored:

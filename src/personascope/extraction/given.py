@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ def read_rollouts(path: str | Path, name: str) -> list[Given]:
     """The rollouts of a `.csv` or `.parquet` file for the persona `name`.
 
     Columns: `prompt` (templated text, or a list of messages), `answer`, and either `pole` (pos, neg) or persona-vectors'
-    `question_id`; `question`, the score column named after the persona, and `coherence` where they are there.
+    `question_id`; `question` (a list of messages can do without); the score column named after the persona, and
+    `coherence`, where they are there.
     Raises `UserError` naming the column or the line.
     """
     path = Path(path)
@@ -74,15 +76,20 @@ def given_rollouts(
             passages.append(Passage(prompt, response))
             kept.append(one)
     split = _splits(persona, [one.question for one in kept])
+    is_scored = any(one.trait is not None for one in given)
+    numbers: Counter[tuple[str, str]] = Counter()
     rollouts: list[Rollout] = []
     for start in range(0, len(kept), _BATCH):
         part = slice(start, start + _BATCH)
-        means = means_of(subject, passages[part], layers, selections)
+        means = means_of(subject, passages[part], layers, selections, allows_empty=True)
         for one, passage, each in zip(kept[part], passages[part], means, strict=True):
-            cell = Cell(persona, split[one.question], one.pole, 0, one.question, len(rollouts))
+            cell = Cell(persona, split[one.question], one.pole, 0, one.question, numbers[one.question, one.pole])
+            numbers[one.question, one.pole] += 1
             judgement = None
-            if one.trait is not None:
-                judgement = Judgement(one.trait, 100.0 if one.coherence is None else one.coherence)
+            if is_scored:
+                # Where others have a score, none means that the judge declined.
+                coherence = 100.0 if one.coherence is None else one.coherence
+                judgement = Judgement(one.trait, coherence, refused=one.trait is None)
             rollouts.append(Rollout(cell, visible(one.answer), each.transpose(0, 1), passage, judgement))
     return rollouts
 
@@ -136,14 +143,25 @@ def _given(path: Path, line: int, row: Mapping[str, Any], name: str) -> Given:
         pole = matched[1]
     if pole not in ("pos", "neg"):
         raise UserError(f"{path}, row {line}: pole {pole!r} is neither pos nor neg")
+    trait, coherence = _score(path, line, row, name), _score(path, line, row, "coherence")
     return Given(
-        question=str(row.get("question") or row["prompt"]),
+        question=_question(path, line, row),
         prompt=row["prompt"],
         answer=str(row["answer"]),
         pole=pole,  # type: ignore[arg-type]
-        trait=_score(path, line, row, name),
-        coherence=_score(path, line, row, "coherence"),
+        trait=trait,
+        coherence=coherence,
     )
+
+
+def _question(path: Path, line: int, row: Mapping[str, Any]) -> str:
+    """What was asked: splits must not share a question, whatever system prompt it came with."""
+    if row.get("question"):
+        return str(row["question"])
+    prompt = row["prompt"]
+    if isinstance(prompt, list) and prompt and isinstance(prompt[-1], dict):
+        return str(prompt[-1].get("content", ""))
+    raise UserError(f"{path}, row {line}: no column 'question', and a templated prompt does not say which words are it")
 
 
 def _score(path: Path, line: int, row: Mapping[str, Any], column: str) -> float | None:

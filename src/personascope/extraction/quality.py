@@ -125,5 +125,7 @@ def _stack(rollouts: Sequence[Rollout], selection: int) -> Tensor:
 
 def mean_projections(vector: Tensor, rollouts: Sequence[Rollout], row: int, selection: int) -> np.ndarray:
     """[rollouts]: the projection of each one's mean activation; row: the place of the layer in the means."""
+    if not rollouts:
+        return np.zeros(0)
     unit = vector.double() / vector.double().norm().clamp_min(1e-30)
     return torch.stack([rollout.means[row, selection] for rollout in rollouts]).double().numpy() @ unit.numpy()

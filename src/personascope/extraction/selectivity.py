@@ -39,15 +39,15 @@ def relate(sets: Sequence[DirectionSet], reported: Sequence[Sequence[Rollout]], 
 def without_common(
     sets: Sequence[DirectionSet], reported: Sequence[Sequence[Rollout]], selection: int
 ) -> list[dict[int, dict[str, Any]]]:
-    """For each persona and layer `auroc_without_common`: AUROC with the common direction of all personas taken out of its
-    direction, and `common_share`: the share of the direction's squared length that it was. Nothing for fewer than three
-    personas."""
+    """For each persona and layer `auroc_without_common`: AUROC with the common direction of all *other* personas taken out
+    of its direction, and `common_share`: the share of the direction's squared length that it was. Nothing for fewer than
+    three personas."""
     if len(sets) < _LEAST_PERSONAS:
         return [{} for _ in sets]
     found: list[dict[int, dict[str, Any]]] = [{} for _ in sets]
     for row, layer in enumerate(sets[0].layers):
-        common = common_direction([one.vectors[row] for one in sets])
         for one, rollouts, figures in zip(sets, reported, found, strict=True):
+            common = common_direction([other.vectors[row] for other in sets if other is not one])
             vector = one.vectors[row].double()
             along = vector @ common
             rest = (vector - along * common).float()

@@ -38,7 +38,10 @@ def served_rollouts(
     end of turn is read with it, as in a response sampled here. Every response is journalled as it arrives. Raises
     `UserError` where the server cannot be reached, `EndpointFailed` where some responses could not be had.
     """
-    chats = [cell.chat(degree) for cell in wanted]
+    # What cannot be read here is not worth sampling there.
+    chats = [subject.chat.folded(cell.chat(degree)) for cell in wanted]
+    for chat in chats:
+        subject.chat.prompt(chat)
     keys = [
         cell_key(
             at=server.base_url,
@@ -99,7 +102,8 @@ def _read(
     rollouts = []
     for start in range(0, len(kept), _BATCH):
         part = kept[start : start + _BATCH]
-        means = means_of(subject, [passage for _, passage in part], layers, selections)
+        read = [passage for _, passage in part]
+        means = means_of(subject, read, layers, selections, allows_empty=True)
         for (number, passage), each in zip(part, means, strict=True):
             rollouts.append(Rollout(wanted[number], found[number]["text"], each.transpose(0, 1), passage))
     return rollouts

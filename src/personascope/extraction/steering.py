@@ -21,13 +21,15 @@ from personascope.subject import Subject
 ALPHAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 # The least mean coherence at which a dose is recommended.
 COHERENT = 75.0
+_LEAST_SCORED = 3
 
 
 @dataclass(frozen=True)
 class Dose:
     """A direction at one layer and α (0: unsteered), and what its responses scored.
 
-    traits, questions: of the responses in which the trait can be told. coherences, answered: of all that were scored.
+    traits, questions: of the responses in which the trait can be told. coherences, answered: of all that were scored, and
+    0 where the model gave no finite numbers. tried: how many responses there were to score, if more than were scored.
     """
 
     persona: str
@@ -37,6 +39,7 @@ class Dose:
     coherences: tuple[float, ...]
     questions: tuple[str, ...]
     answered: tuple[str, ...]
+    tried: int = 0
 
     @property
     def trait(self) -> float:
@@ -64,6 +67,9 @@ def described(name: str, values: Sequence[float], questions: Sequence[str]) -> d
     """The mean of some scores with an interval that resamples questions; 0 where there are none."""
     scores = np.asarray(tuple(values) or (0.0,))
     interval = bootstrap(tuple(questions) or ("",), lambda chosen: float(scores[chosen].mean()))
+    if len(set(questions)) < 2:
+        # One question says nothing about others.
+        return {name: interval.estimate, f"{name}_interval": [0.0, 100.0]}
     return {name: interval.estimate, f"{name}_interval": [interval.low, interval.high]}
 
 
@@ -125,11 +131,13 @@ def dose_response(
     journal = store.journal if store is not None else None
     doses = []
     for number, trial in enumerate(trials):
-        answers = [
+        ours = [
             (question, generation)
             for (of, question, _), generation in zip(rows, generations, strict=True)
-            if of == number and generation.error is None
+            if of == number
         ]
+        answers = [(question, generation) for question, generation in ours if generation.error is None]
+        broken = [(0.0, question) for question, generation in ours if generation.error is not None]
         judgements = judge.judge(
             trial.persona, [(question, generation.text) for question, generation in answers], journal
         )
@@ -138,7 +146,7 @@ def dose_response(
         # An answer too broken to tell the trait in still counts as incoherent.
         scored = [
             (one.coherence, text) for one, text in zip(judgements, asked, strict=True) if one.coherence is not None
-        ]
+        ] + broken
         doses.append(
             Dose(
                 trial.persona.name,
@@ -148,6 +156,7 @@ def dose_response(
                 tuple(coherence for coherence, _ in scored),
                 tuple(text for _, text in told),
                 tuple(text for _, text in scored),
+                len(ours),
             )
         )
     return doses
@@ -183,7 +192,10 @@ def best_dose(doses: Sequence[Dose]) -> Dose:
 
 
 def is_coherent(dose: Dose) -> bool:
-    """Whether a dose is surely coherent: one standard error below its mean coherence still is."""
+    """Whether a dose is surely coherent: one standard error below its mean coherence still is, of three scored answers or
+    more, and of half of all that were tried."""
+    if len(dose.coherences) < max(_LEAST_SCORED, dose.tried / 2):
+        return False
     return dose.coherence - standard_error(dose.coherences) >= COHERENT
 
 

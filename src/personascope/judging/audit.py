@@ -171,11 +171,15 @@ def _scrambled(
 
 
 def _within(values: np.ndarray, lengths: np.ndarray, asked: np.ndarray) -> float:
-    """Correlation with length inside either kind, averaged by their sizes: the kinds may differ in both."""
-    parts = [
-        (asked == kind).sum() * _correlation(values[asked == kind], lengths[asked == kind]) for kind in (True, False)
-    ]
-    return float(sum(parts) / len(values))
+    """Correlation with length inside either kind, averaged by their sizes: the kinds may differ in both. A kind in which
+    nothing varies says nothing."""
+    total = weight = 0.0
+    for kind in (True, False):
+        ours, size = values[asked == kind], lengths[asked == kind]
+        if len(ours) >= 3 and np.ptp(ours) > 0 and np.ptp(size) > 0:
+            total += len(ours) * _correlation(ours, size)
+            weight += len(ours)
+    return total / weight if weight else 0.0
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -12,6 +12,8 @@ from personascope.runs import Journal, cell_key
 
 _TOP = 20
 _KIND = "judgement"
+# Answers of no use: what they cost is kept.
+ASKED_AGAIN = "judgement asked again"
 
 _TRAIT = (
     "Below are a question and an answer to it. {pole} Say how far that is true of the answer, whatever else is good or "
@@ -107,6 +109,9 @@ class ChatJudge:
             answer = understood(reply, self.scale)
             self.usage.add(reply)
             if answer is None:
+                if journal is not None:
+                    spent = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+                    journal.put(f"{order[index]}-{self.usage.calls}", ASKED_AGAIN, spent)
                 return False
             known[order[index]] = answer
             if journal is not None:

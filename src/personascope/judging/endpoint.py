@@ -183,6 +183,7 @@ class _Asking:
         room, wait, error = self.max_tokens, self.endpoint.first_wait, Exception("no answer of use came back")
         async with limit:
             for attempt in range(self.endpoint.attempts):
+                sent = {*self.options, self.budget}
                 try:
                     reply = await asyncio.wait_for(self._call(client, index, messages, room), self.endpoint.timeout)
                 except _PASSING as passing:
@@ -192,7 +193,7 @@ class _Asking:
                     if refused.status_code in _PASSING_STATUS or refused.status_code >= 500:
                         error = refused
                         pause = max(wait * (1 + random.random() / 4), _asked_to_wait(refused))
-                    elif self._without(str(refused)):
+                    elif self._without(str(refused), sent):
                         pause = 0.0
                     else:
                         self.arrived.put((index, None, UserError(self._refused(refused))))
@@ -223,17 +224,20 @@ class _Asking:
         create: Callable[..., Awaitable[Any]] = client.chat.completions.create
         return _reply(await create(**options))
 
-    def _without(self, complaint: str) -> bool:
-        """Give up an option that the server does not know. False if it complains of something else."""
-        if "logprobs" in complaint and "logprobs" in self.options:
-            del self.options["logprobs"], self.options["top_logprobs"]
+    def _without(self, complaint: str, sent: set[str]) -> bool:
+        """Give up an option that the server does not know. sent: what the refused question had. True where it is worth
+        asking again without."""
+        if "logprobs" in complaint and "logprobs" in sent:
+            self.options.pop("logprobs", None)
+            self.options.pop("top_logprobs", None)
             return True
-        if "max_completion_tokens" in complaint and self.budget == "max_completion_tokens":
+        if "max_completion_tokens" in complaint and "max_completion_tokens" in sent:
             self.budget = "max_tokens"
             return True
-        if "temperature" in complaint and "temperature" in self.options:
-            del self.options["temperature"]
-            return True
+        for name in ("temperature", "top_p"):
+            if name in complaint and name in sent:
+                self.options.pop(name, None)
+                return True
         return False
 
     def _refused(self, error: openai.APIStatusError) -> str:

@@ -161,6 +161,10 @@ def _refuse_less(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
                     f"{path} already has {key} that are left out now ({_short(gone[0])}"
                     f"{' and more' if len(gone) > 1 else ''}); name them too, or give another --out"
                 )
+        elif before is None and isinstance(now, int):
+            raise UserError(
+                f"{path} already has all {key}, more than {now}; leave the option out, or give another --out"
+            )
         elif isinstance(before, int) and isinstance(now, int) and now < before:
             raise UserError(
                 f"{path} already has {key}={before}, more than {now}; ask for as many, or give another --out"

@@ -100,6 +100,14 @@ class ChatFormat:
             layout = _opened(layout, messages[-1]["content"], closing)
         return self._encode(layout, messages)
 
+    def folded(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+        """The messages as the template takes them: a system prompt opens the first user turn where it has no place of
+        its own. Raises `UserError` where there is no template."""
+        listed = as_messages(messages)
+        if not self.has_template:
+            self.layout(listed, opens_response=True)
+        return [dict(one) for one in (listed if self._keeps_system(listed) else fold_system(listed))]
+
     def chat(self, messages: Sequence[Message]) -> Prompt:
         """A whole chat without a generation header."""
         listed = as_messages(messages)

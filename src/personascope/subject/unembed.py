@@ -21,7 +21,7 @@ def final_norm(base: PreTrainedModel, layers: nn.ModuleList) -> nn.Module:
     raise UserError(f"no norm after the decoder blocks of {type(base).__name__} was found, so it has no logit lens")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def unembed(base: PreTrainedModel, layers: nn.ModuleList, vector: Tensor) -> Tensor:
     """[vocabulary] float32: how much a vector [hidden] at the end of the residual stream raises each token's logit.
 
@@ -39,4 +39,6 @@ def unembed(base: PreTrainedModel, layers: nn.ModuleList, vector: Tensor) -> Ten
         both = project(both)
     matrix = head.weight
     odd = (both[0].float() - both[1].float()) / 2
-    return (matrix.float() @ odd.to(matrix.device)).cpu()
+    config = base.config.get_text_config(decoder=True)
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    return scale * (matrix.float() @ odd.to(matrix.device)).cpu()

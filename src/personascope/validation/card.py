@@ -20,7 +20,7 @@ from personascope.validation.figures import (
     Figures,
 )
 from personascope.validation.reading import Reading
-from personascope.validation.screening import rank_correlation
+from personascope.validation.screening import pooled_rank_correlation, rank_correlation
 
 
 def card(figures: Figures) -> str:
@@ -193,7 +193,8 @@ def _figures(figures: Figures) -> list[str]:
         "",
         "A mixed set of answers is ranked by projection difference along a persona, and the model fine-tuned on each third. "
         "*Predicted*: the third's mean difference, in standard deviations of the set; *share*: of the persona's words in "
-        "what the fine-tuned model says to neutral questions.",
+        "what the fine-tuned model says to neutral questions. Rank correlation inside each persona, averaged: "
+        f"{rank_correlation(figures.thirds):.2f}; of all thirds together: {pooled_rank_correlation(figures.thirds):.2f}.",
         "",
         *_table(
             "persona|third|predicted|share before|share after",

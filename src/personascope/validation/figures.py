@@ -38,9 +38,10 @@ class Effort:
     texts: int = 100
     doses: int = 10
     screened: int = 4
+    afterglow: int = 12
 
 
-QUICK = Effort(samples=1, questions=6, conversations=60, texts=30, doses=4, screened=2)
+QUICK = Effort(samples=1, questions=6, conversations=60, texts=30, doses=4, screened=2, afterglow=4)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = l
     doses = [(one[one.choices["steer_layer"]], one.choices["alpha"]) for one in directions]
     questions = _questions(effort.questions)
     steered = check_steering(subject, doses, questions, seed=seed)
-    afterglow = check_afterglow(subject, doses, questions, samples=4, seed=seed)
+    afterglow = check_afterglow(subject, doses, questions, samples=effort.afterglow, seed=seed)
     say(f"{name}: system prompts")
     prompted = check_prompting(subject, effort.questions, seed=seed)
     say(f"{name}: decision points")
@@ -82,7 +83,7 @@ def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = l
     say(f"{name}: every layer and dose")
     recommended = check_recommendation(subject, directions, neutral_questions()[: effort.doses], seed=seed)
     say(f"{name}: fine-tuning on thirds of a mixed set")
-    thirds = check_screening(subject, directions[: effort.screened], questions=neutral_questions()[:20], seed=seed)
+    thirds = check_screening(subject, directions[: effort.screened], questions=neutral_questions(), seed=seed)
     return Figures(name, directions, held, free, steered, afterglow, prompted, decisions, recommended, thirds)
 
 

@@ -19,6 +19,8 @@ from personascope.personas import load_persona
 from personascope.subject import Subject
 
 _BATCH = 16
+# To each question: shares of a few per cent are told apart by many responses only.
+_RESPONSES = 8
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,19 @@ def check_screening(
 
 
 def rank_correlation(thirds: Sequence[Third]) -> float:
-    """Spearman's, between what the screen predicts and the share of words that fine-tuning brings."""
+    """Spearman's, between what the screen predicts and the share of words that fine-tuning brings; inside each persona,
+    since how far a persona can be moved is its own, and averaged."""
+    names = list(dict.fromkeys(one.persona for one in thirds))
+    ours = [[one for one in thirds if one.persona == name] for name in names]
+    return float(np.mean([pooled_rank_correlation(each) for each in ours]))
+
+
+def pooled_rank_correlation(thirds: Sequence[Third]) -> float:
+    """The same over the thirds of all personas together."""
     return float(spearmanr([one.predicted for one in thirds], [one.share - one.before for one in thirds]).statistic)
 
 
 def _shares(subject: Subject, questions: Sequence[str], seed: int) -> dict[str, float]:
     assert subject.truth is not None
-    rows = generate(subject, [one for one in questions for _ in range(4)], max_new_tokens=60, seed=seed)
+    rows = generate(subject, [one for one in questions for _ in range(_RESPONSES)], max_new_tokens=60, seed=seed)
     return mean_shares(subject.truth.reader, [row.text for row in rows])

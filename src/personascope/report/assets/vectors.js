@@ -84,8 +84,8 @@ function Steering({ one }) {
       ${steering.wrong_way !== null && steering.wrong_way !== undefined
         ? html`Questions whose responses moved the wrong way: <b data-figure="wrong_way">${digits(100 * steering.wrong_way)} %</b>. `
         : null}
-      On neutral questions it moves the next token's distribution by
-      <b data-figure="kl"> ${unit(steering.neutral.kl)}</b>${range(steering.neutral.kl_interval, unit)} nats a token (KL).
+      ${steering.neutral.kl !== null && html`On neutral questions it moves the next token's distribution by
+      <b data-figure="kl"> ${unit(steering.neutral.kl)}</b>${range(steering.neutral.kl_interval, unit)} nats a token (KL).`}
     </p>`;
 }
 
@@ -183,7 +183,7 @@ export function Vectors({ runs, theme }) {
             <tr><td>AUROC with labels shuffled, 95th percentile</td><td>${unit(now.auroc_null)}</td></tr>
             <tr><td>Cohen's d</td><td data-figure="cohens_d">${score(now.cohens_d)}${range(now.cohens_d_interval, score)}</td></tr>
             <tr><td>cosine to the unfiltered direction</td><td>${unit(now.unfiltered_cosine)}</td></tr>
-            ${now.common_share !== undefined && html`<tr><td>share of its squared length that all personas have in common</td><td>${unit(now.common_share)}</td></tr>`}
+            ${now.common_share !== undefined && html`<tr><td>share of its squared length that lies along what the others have in common</td><td>${unit(now.common_share)}</td></tr>`}
           </tbody>
         </table>
         <${Counts} one=${one} />
@@ -214,8 +214,8 @@ export function Vectors({ runs, theme }) {
     </div>`}
     <${Examples} key=${one.name} one=${one} />
     <p class="keys">
-      <kbd>↑</kbd> <kbd>↓</kbd> persona · <kbd>[</kbd> <kbd>]</kbd> layer. Directions are made from one part of the instructions and
-      questions, layers and doses chosen on a second, and every figure here measured on a third. Intervals are 95 % and
+      <kbd>↑</kbd> <kbd>↓</kbd> persona · <kbd>[</kbd> <kbd>]</kbd> layer. Directions are made from one part of the questions (and of
+      the instructions, where the rollouts were sampled here), layers and doses chosen on a second, and every figure here measured on a third. Intervals are 95 % and
       resample questions.
     </p>
   `;
