@@ -56,7 +56,10 @@ def _write(option: str, directions: DirectionSet, layer: int, what: str, tokens:
 def _bound(option: str, directions: DirectionSet, layer: int, text: str) -> float:
     """A bound as a number, or as one of the percentiles that came with the directions."""
     if not text.startswith("p"):
-        return _number(option, text)
+        value = _number(option, text)
+        if not math.isfinite(value):
+            raise UserError(f"--steer {option!r}: {text} is not a finite number")
+        return value
     held = directions.choices.get("percentiles", {}).get(str(layer), {})
     if text[1:] not in held:
         known = f"it knows {', '.join(f'p{one}' for one in held)}" if held else "it knows none; write a number"
@@ -66,9 +69,6 @@ def _bound(option: str, directions: DirectionSet, layer: int, text: str) -> floa
 
 def _number(option: str, text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError as error:
         raise UserError(f"--steer {option!r}: {text!r} is not a number") from error
-    if not math.isfinite(value):
-        raise UserError(f"--steer {option!r}: {text} is not a finite number")
-    return value
