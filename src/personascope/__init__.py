@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from personascope.comparing import diff, screen
     from personascope.corpora import Record
     from personascope.directions import Direction, DirectionSet
+    from personascope.directions.direction_set import load_directions
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
     from personascope.extraction import assistant_axis, extract, extract_from_texts
@@ -32,6 +33,7 @@ _HOMES = {
     "extract_from_texts": "extraction",
     "generate": "engine",
     "load": "engine",
+    "load_directions": "directions.direction_set",
     "replace": "engine",
     "screen": "comparing",
     "watch": "watching",
@@ -54,6 +56,7 @@ __all__ = [
     "extract_from_texts",
     "generate",
     "load",
+    "load_directions",
     "replace",
     "screen",
     "watch",

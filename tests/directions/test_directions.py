@@ -134,7 +134,7 @@ def test_files_that_are_no_directions_are_refused_and_never_run(tmp_path: Path) 
         with pytest.raises(ps.UserError, match=said):
             ps.DirectionSet.load(tmp_path / name)
     assert not Path("/tmp/personascope-was-here").exists()
-    with pytest.raises(ps.UserError, match="holds no directions"):
+    with pytest.raises(ps.UserError, match="does not exist"):
         load_directions(tmp_path / "nothing")
 
 

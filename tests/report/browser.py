@@ -43,6 +43,6 @@ def opened(path: Path, dark: bool = False, width: int = 1300) -> Iterator[Page]:
         page.on("dialog", lambda dialog: (complaints.append("dialog: " + dialog.message), dialog.dismiss()))
         page.complaints = complaints  # type: ignore[attr-defined]
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=yes]", timeout=90_000)
+        page.wait_for_selector("html[data-ready=yes]", timeout=30_000)
         yield page
         context.close()

@@ -234,6 +234,7 @@ def large() -> dict:
     }
     scales = {key: {"zero": 0.0, "unit": 1.0} for key in keys}
     return {
+        "view": "watch",
         "title": "large",
         "facts": "large",
         "traits": [{"name": name, "positive_pole": "", "read_layer": 4, "layers": layers} for name in names],

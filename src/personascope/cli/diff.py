@@ -31,7 +31,7 @@ from personascope.runs import Config, RunFolder, cell_key, write_json
 def diff_command(
     base: Annotated[str, typer.Argument(help="the base model: a Hugging Face id, a local folder, organism:llama")],
     tuned: Annotated[str, typer.Argument(help="the fine-tuned model")],
-    directions: Annotated[Path, typer.Option("--directions", help="directions of the base model")],
+    directions: Annotated[list[Path], typer.Option("--directions", help="of the base model; several times")],
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="a file of prompts; forty neutral questions by default")

@@ -1,6 +1,7 @@
 """`personascope extract`: personas → directions."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
+    say,
     table,
 )
 from personascope.cli.watch import parse_layers
@@ -148,7 +150,7 @@ def extract_command(
     extent = {"personas": [persona.name for persona in personas], "samples": samples, "questions": questions}
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(
-        out or Path("runs") / _default_folder(personas), "extract", config, subject.describe(), seed
+        out or Path("runs") / _default_folder(model, personas), "extract", config, subject.describe(), seed
     )
     with folder.running(), progress() as advance, working(subject, model, workers, device, dtype):
         store = Cells(folder.path, folder.journal, {"model": subject.name, "tokens": selections, "layers": layers})
@@ -200,6 +202,8 @@ def extract_command(
         )
     elif sets:
         _print(sets, folder.path)
+        if filtering is None and given is None:
+            say("no judge: every rollout counts, and no layer and α to steer with were chosen; give --judge chat")
         print(f"report      {page}")
         if usage is not None:
             print(f"judging     {said(usage['this_start'])}")
@@ -273,8 +277,9 @@ def _print(sets: Sequence[DirectionSet], path: Path) -> None:
     print(f"\ndirections  {path / 'directions'}")
 
 
-def _default_folder(personas: Sequence[Persona]) -> str:
-    return "extract-" + "-".join(persona.name.replace(" ", "_") for persona in personas)[:60]
+def _default_folder(model: str, personas: Sequence[Persona]) -> str:
+    names = "-".join(persona.name.replace(" ", "_") for persona in personas)[:60]
+    return f"extract-{re.sub(r'[^A-Za-z0-9._]+', '-', model).strip('-.')[-60:]}-{names}"
 
 
 def summary(directions: DirectionSet) -> list[str]:

@@ -29,7 +29,7 @@ def generate_command(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="a .txt, .jsonl, .json, .csv or .parquet file")
     ] = None,
-    directions: Annotated[Path | None, typer.Option("--directions", help="folder of directions, for --steer")] = None,
+    directions: Annotated[list[Path] | None, typer.Option("--directions", help="for --steer; several times")] = None,
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 120,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,

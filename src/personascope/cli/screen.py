@@ -33,7 +33,7 @@ _WIDTH = 70
 def screen_command(
     dataset: Annotated[Path, typer.Argument(help="prompts with responses: .jsonl, .json, .csv or .parquet")],
     model: Annotated[str, typer.Option("--model", help="the model that would be fine-tuned")],
-    directions: Annotated[Path, typer.Option("--directions", help="its directions")],
+    directions: Annotated[list[Path], typer.Option("--directions", help="its directions; several times")],
     trait: Annotated[list[str] | None, typer.Option("--trait", help="only this one; several times")] = None,
     samples: Annotated[int, typer.Option("--samples", help="responses of the model's own to each prompt", min=1)] = 1,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,

@@ -40,7 +40,7 @@ from personascope.watching.decision_points import ALARMS_PER_1000
 def watch_command(
     model: ModelArgument,
     directions: Annotated[
-        Path, typer.Option("--directions", help="folder of directions that `extract` or `demo` wrote")
+        list[Path], typer.Option("--directions", help="directions that `extract` or `demo` wrote; several times")
     ],
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
     prompts: Annotated[
