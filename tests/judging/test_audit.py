@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +36,9 @@ class Made:
     coherence: Callable[[str], float] = lambda answer: 90.0
     round: int = 0
     name: ClassVar[str] = "made"
+
+    def anew(self) -> "Made":
+        return replace(self, round=self.round + 1)
 
     def judge(
         self, persona: Persona, items: Sequence[tuple[str, str]], journal: Journal | None = None

@@ -1,5 +1,8 @@
 """The logit lens of a direction, against the model's own logits."""
 
+import copy
+
+import accelerate
 import pytest
 import torch
 
@@ -38,6 +41,14 @@ def test_a_persona_promotes_its_own_words(llama: Subject) -> None:
     assert not any(token.strip() in own for token, _ in lens.suppressed)
     effects = [effect for _, effect in lens.promoted]
     assert effects == sorted(effects, reverse=True) and effects[0] > 0 > lens.suppressed[0][1]
+
+
+def test_weights_that_are_not_held_in_memory_count_too(llama: Subject) -> None:
+    vector = torch.randn(llama.hidden_size, generator=torch.Generator().manual_seed(0))
+    offloaded = accelerate.cpu_offload(copy.deepcopy(llama.model), execution_device=torch.device("cpu"))
+    subject = ps.load(offloaded, tokenizer=llama.tokenizer)
+    assert subject.base.get_output_embeddings().weight.is_meta
+    torch.testing.assert_close(subject.unembed(vector), llama.unembed(vector), atol=1e-5, rtol=1e-5)
 
 
 def test_what_has_no_lens_is_said(llama: Subject) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from personascope.errors import UserError
 from personascope.judging import Judge, judge_for
+from personascope.judging.chat import ASKED_AGAIN, ChatJudge, Usage, ask
 from personascope.judging.rating import SCALES
 from personascope.personas import Persona
 from personascope.runs import RunFolder, write_json
@@ -51,16 +52,13 @@ def estimate_judging(
 ) -> dict[str, Any] | None:
     """What judging will take at most: so many answers of each persona, of at most `tokens_each` tokens. None where the
     judge costs nothing."""
-    usage = getattr(judge, "usage", None)
-    if judge is None or usage is None:
+    if not isinstance(judge, ChatJudge):
         return None
-    from personascope.judging.chat import Usage, ask
-
     expected = Usage()
     for persona, count in answers:
         for about in (persona, None):
             question = max((*persona.questions, *persona.eval_questions), key=len)
-            characters = len(ask(about, question, "", judge.scale))  # type: ignore[attr-defined]
+            characters = len(ask(about, question, "", judge.scale))
             expected.calls += count
             expected.prompt_tokens += count * (characters // _CHARACTERS + tokens_each)
             expected.completion_tokens += count * _ANSWER
@@ -83,21 +81,19 @@ def report_usage(
 
     Call it while the run is running.
     """
-    chat = list({id(one): one for one in judges if getattr(one, "usage", None) is not None}.values())
+    chat = list({id(one): one for one in judges if isinstance(one, ChatJudge)}.values())
     if not chat:
         return None
-    from personascope.judging.chat import ASKED_AGAIN, Usage
-
     now, whole = Usage(), Usage()
     for one in chat:
-        for key, value in vars(one.usage).items():  # type: ignore[union-attr]
+        for key, value in vars(one.usage).items():
             setattr(now, key, getattr(now, key) + value)
     for _, answer in (*folder.journal.cells("judgement"), *folder.journal.cells(ASKED_AGAIN)):
         whole.calls += 1
         whole.prompt_tokens += answer["prompt_tokens"]
         whole.completion_tokens += answer["completion_tokens"]
     plain = {
-        "models": sorted({one.endpoint.model for one in chat}),  # type: ignore[union-attr]
+        "models": sorted({one.endpoint.model for one in chat}),
         "this_start": now.describe(prices),
         "whole_run": whole.describe(prices),
     }

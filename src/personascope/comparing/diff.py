@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from personascope.comparing.projecting import check_names, own_responses, response_projections
+from personascope.comparing.projecting import Asking, check_names, own_responses, response_projections
 from personascope.corpora import Record
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.forward import Passage
 from personascope.engine.generate import flat_directions
 from personascope.errors import UserError
-from personascope.statistics import Interval, bootstrap
+from personascope.statistics import Interval, mean_interval
 from personascope.subject import Subject
 
 
@@ -85,9 +85,9 @@ def diff(
         theirs = [[_given(base, one, chat)] for one in prompts]
         ours: list[list[Passage]] = [[] for _ in prompts]
     else:
-        settings = (samples, max_new_tokens, temperature, seed, chat, batch_size, cells)
-        theirs = own_responses(base, asked, *settings)
-        ours = own_responses(tuned, asked, *settings)
+        asking = Asking(samples, max_new_tokens, temperature, seed, chat, batch_size, cells)
+        theirs = own_responses(base, asked, asking)
+        ours = own_responses(tuned, asked, asking)
     for passage in (each for group in (theirs, ours) for row in group for each in row):
         _check_tokens(base, tuned, passage)
     places = [place for group in (theirs, ours) for place, row in enumerate(group) for _ in row]
@@ -107,7 +107,7 @@ def diff(
                 "unit; give longer responses, or more of them"
             )
         change = np.array([b.mean() - a.mean() for a, b in zip(before, after, strict=True)]) / unit
-        same = bootstrap(places, lambda chosen, change=change: float(change[chosen].mean()))  # type: ignore[misc]
+        same = mean_interval(change, places)
         own = None
         if not all(given):
             own = _own(before[:first], places[:first], after[first:], places[first:], unit)
@@ -125,18 +125,19 @@ def _own(
     unit: float,
 ) -> Interval | None:
     """Each model on its own responses, paired by prompt; None where no prompt was answered by both."""
-    one = {
-        place: float(np.mean([v.mean() for v, p in zip(before, asked, strict=True) if p == place])) for place in asked
-    }
-    other = {
-        place: float(np.mean([v.mean() for v, p in zip(after, answered, strict=True) if p == place]))
-        for place in answered
-    }
+    one, other = _by_prompt(before, asked), _by_prompt(after, answered)
     shared = [place for place in one if place in other]
     if not shared:
         return None
-    change = np.array([(other[place] - one[place]) / unit for place in shared])
-    return bootstrap(shared, lambda chosen: float(change[chosen].mean()))
+    return mean_interval([(other[place] - one[place]) / unit for place in shared], shared)
+
+
+def _by_prompt(projections: Sequence[np.ndarray], places: Sequence[int]) -> dict[int, float]:
+    """The mean over each prompt's responses."""
+    means: dict[int, list[float]] = {}
+    for values, place in zip(projections, places, strict=True):
+        means.setdefault(place, []).append(float(values.mean()))
+    return {place: float(np.mean(values)) for place, values in means.items()}
 
 
 def _given(subject: Subject, record: Record, chat: bool) -> Passage:

@@ -1,6 +1,7 @@
 """Mean projections of responses: one number per response and direction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,36 +23,39 @@ def check_names(directions: Sequence[Direction]) -> None:
         raise UserError(f"two directions are called {twice}; give one of them another name with .named(…)")
 
 
-def own_responses(
-    subject: Subject,
-    prompts: Sequence[PromptLike],
-    samples: int,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    chat: bool,
-    batch_size: int | None,
-    cells: Cells | None = None,
-) -> list[list[Passage]]:
-    """For each prompt what the model itself says to it, `samples` times; without those that failed or said nothing.
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked for responses of its own: `samples` to each prompt."""
+
+    samples: int
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    chat: bool
+    batch_size: int | None
+    cells: Cells | None
+
+
+def own_responses(subject: Subject, prompts: Sequence[PromptLike], asking: Asking) -> list[list[Passage]]:
+    """For each prompt what the model itself says to it; without responses that failed or said nothing.
 
     Seeds come from the prompt's place, so that two models are asked with the same noise.
     """
     requests = [
         Request(
-            prompt=subject.chat.prompt(prompt, chat=chat),
-            seed=derive_seed("own", seed, place, sample),
-            max_new_tokens=max_new_tokens,
-            sampling=Sampling(temperature),
+            prompt=subject.chat.prompt(prompt, chat=asking.chat),
+            seed=derive_seed("own", asking.seed, place, sample),
+            max_new_tokens=asking.max_new_tokens,
+            sampling=Sampling(asking.temperature),
         )
         for place, prompt in enumerate(prompts)
-        for sample in range(samples)
+        for sample in range(asking.samples)
     ]
-    generations = run_requests(subject, requests, batch_size, cells=cells)
+    generations = run_requests(subject, requests, asking.batch_size, cells=asking.cells)
     passages: list[list[Passage]] = [[] for _ in prompts]
     for number, (request, generation) in enumerate(zip(requests, generations, strict=True)):
         if generation.error is None and generation.response_ids:
-            passages[number // samples].append(Passage(request.prompt, tuple(generation.response_ids)))
+            passages[number // asking.samples].append(Passage(request.prompt, tuple(generation.response_ids)))
     return passages
 
 

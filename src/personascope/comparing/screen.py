@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from personascope.comparing.projecting import check_names, own_responses, response_projections
+from personascope.comparing.projecting import Asking, check_names, own_responses, response_projections
 from personascope.corpora import Record
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
@@ -91,7 +91,7 @@ def screen(
     owners = [prompts.setdefault(repr(one.prompt), len(prompts)) for one in records]
     first = [owners.index(place) for place in range(len(prompts))]
     asked = [records[number].prompt for number in first]
-    natural = own_responses(subject, asked, samples, max_new_tokens, temperature, seed, chat, batch_size, cells)
+    natural = own_responses(subject, asked, Asking(samples, max_new_tokens, temperature, seed, chat, batch_size, cells))
     own: list[np.ndarray | None] = []
     read = iter(response_projections(subject, [each for row in natural for each in row], best))
     for row in natural:

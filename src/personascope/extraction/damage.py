@@ -16,7 +16,7 @@ from personascope.engine.generate import run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Request
 from personascope.engine.writes import add
-from personascope.statistics import bootstrap
+from personascope.statistics import mean_interval
 from personascope.subject import Subject
 
 _QUESTIONS = 8
@@ -67,6 +67,6 @@ def neutral_kl(
             found.append({"kl": None, "kl_interval": None})
             continue
         nats = np.asarray(values)
-        interval = bootstrap(units, lambda chosen, nats=nats: float(nats[chosen].mean()))  # type: ignore[misc]
+        interval = mean_interval(nats, units)
         found.append({"kl": interval.estimate, "kl_interval": [interval.low, interval.high]})
     return found

@@ -1,6 +1,6 @@
 """How good a direction is at each layer, measured on rollouts it was not made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from personascope.engine.forward import projections_of
 from personascope.engine.selection import select
 from personascope.extraction.rollouts import Rollout
 from personascope.extraction.vectors import Method
-from personascope.statistics import auroc, bootstrap, cohens_d, cosine
+from personascope.statistics import Interval, auroc, bootstrap, cohens_d, cosine
 from personascope.subject import Subject
 
 _SHUFFLES = 50
@@ -33,12 +33,15 @@ def quality(
     units = [rollout.cell.question for rollout in rollouts]
     matched = length_matched(labels, [len(rollout.passage.response) for rollout in rollouts])
     draw = np.random.default_rng(0)
+
+    def spread(statistic: Callable[[np.ndarray, np.ndarray], float], values: np.ndarray) -> Interval:
+        return bootstrap(units, lambda chosen: statistic(labels[chosen], values[chosen]))
+
     shuffled = [draw.permutation(labels) for _ in range(_SHUFFLES)]
     found: dict[int, dict[str, Any]] = {}
     for row, layer in enumerate(layers):
         values = mean_projections(vectors[row], rollouts, row, selection)
-        area = bootstrap(units, lambda chosen, values=values: auroc(labels[chosen], values[chosen]))  # type: ignore[misc]
-        effect = bootstrap(units, lambda chosen, values=values: cohens_d(labels[chosen], values[chosen]))  # type: ignore[misc]
+        area, effect = spread(auroc, values), spread(cohens_d, values)
         found[layer] = {
             "auroc": area.estimate,
             "auroc_interval": [area.low, area.high],
@@ -125,7 +128,15 @@ def _stack(rollouts: Sequence[Rollout], selection: int) -> Tensor:
 
 def mean_projections(vector: Tensor, rollouts: Sequence[Rollout], row: int, selection: int) -> np.ndarray:
     """[rollouts]: the projection of each one's mean activation; row: the place of the layer in the means."""
-    if not rollouts:
-        return np.zeros(0)
-    unit = vector.double() / vector.double().norm().clamp_min(1e-30)
-    return torch.stack([rollout.means[row, selection] for rollout in rollouts]).double().numpy() @ unit.numpy()
+    return mean_activations(rollouts, row, selection) @ unit(vector) if rollouts else np.zeros(0)
+
+
+def mean_activations(rollouts: Sequence[Rollout], row: int, selection: int) -> np.ndarray:
+    """[rollouts, hidden] float64; of one rollout or more."""
+    return torch.stack([rollout.means[row, selection] for rollout in rollouts]).double().numpy()
+
+
+def unit(vector: Tensor) -> np.ndarray:
+    """[hidden] float64: the vector at length 1, or zero where it is zero."""
+    found: np.ndarray = (vector.double() / vector.double().norm().clamp_min(1e-30)).numpy()
+    return found

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from personascope.directions import DirectionSet
 from personascope.extraction.extraction import Relations
-from personascope.extraction.quality import mean_projections
+from personascope.extraction.quality import mean_activations, mean_projections, unit
 from personascope.extraction.rollouts import Rollout
-from personascope.statistics import auroc, cosine
+from personascope.statistics import auroc
 
 # Two directions always have a common part; what three or more share is no one's own.
 _LEAST_PERSONAS = 3
@@ -24,14 +24,15 @@ def relate(sets: Sequence[DirectionSet], reported: Sequence[Sequence[Rollout]], 
     names = tuple(one.name for one in sets)
     cosines, selectivity = {}, {}
     for row, layer in enumerate(sets[0].layers):
-        vectors = [one.vectors[row] for one in sets]
-        cosines[layer] = np.array([[cosine(one.numpy(), other.numpy()) for other in vectors] for one in vectors])
+        units = np.stack([unit(one.vectors[row]) for one in sets])
+        cosines[layer] = units @ units.T
+        values = [mean_activations(rollouts, row, selection) @ units.T for rollouts in reported]
+        positive = [each[_is_positive(rollouts)] for each, rollouts in zip(values, reported, strict=True)]
         table = np.empty((len(sets), len(sets)))
-        for i, vector in enumerate(vectors):
-            values = [mean_projections(vector, rollouts, row, selection) for rollouts in reported]
-            positive = [each[_is_positive(rollouts)] for each, rollouts in zip(values, reported, strict=True)]
-            against = [values[i][~_is_positive(reported[i])] if j == i else positive[j] for j in range(len(sets))]
-            table[i] = [_area(positive[i], other) for other in against]
+        for i in range(len(sets)):
+            against = [each[:, i] for each in positive]
+            against[i] = values[i][~_is_positive(reported[i]), i]
+            table[i] = [_area(positive[i][:, i], other) for other in against]
         selectivity[layer] = table
     return Relations(names, cosines, selectivity)
 

@@ -15,7 +15,7 @@ from personascope.engine.rows import Request
 from personascope.engine.writes import add
 from personascope.judging import Judge
 from personascope.personas import Persona
-from personascope.statistics import bootstrap
+from personascope.statistics import mean_interval
 from personascope.subject import Subject
 
 ALPHAS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
@@ -66,7 +66,7 @@ class Dose:
 def described(name: str, values: Sequence[float], questions: Sequence[str]) -> dict[str, Any]:
     """The mean of some scores with an interval that resamples questions; 0 where there are none."""
     scores = np.asarray(tuple(values) or (0.0,))
-    interval = bootstrap(tuple(questions) or ("",), lambda chosen: float(scores[chosen].mean()))
+    interval = mean_interval(scores, tuple(questions) or ("",))
     if len(set(questions)) < 2:
         # One question says nothing about others.
         return {name: interval.estimate, f"{name}_interval": [0.0, 100.0]}

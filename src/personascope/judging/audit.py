@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from personascope.errors import UserError
-from personascope.judging.judge import Judge, Judgement
+from personascope.judging.judge import Forgetful, Judge, Judgement
 from personascope.personas import Persona
 from personascope.runs import Journal
 from personascope.statistics import auroc, bootstrap
@@ -144,7 +144,7 @@ def audit(
 
 def again(judge: Judge) -> Judge:
     """The judge for another round: one that keeps its answers in a journal is asked anew."""
-    return replace(judge, round=judge.round + 1) if hasattr(judge, "round") else judge  # type: ignore[type-var]
+    return judge.anew() if isinstance(judge, Forgetful) else judge
 
 
 def _scrambled(

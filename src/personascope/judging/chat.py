@@ -1,14 +1,17 @@
 """A chat model as judge."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from personascope.judging.endpoint import Endpoint, Reply
 from personascope.judging.judge import Judgement
 from personascope.judging.rating import LIKERT, PERCENT, Scale, is_refusal, read, visible, weighted
 from personascope.personas import Persona
 from personascope.runs import Journal, cell_key
+
+if TYPE_CHECKING:
+    # Its client takes a second to load, and most runs need none.
+    from personascope.judging.endpoint import Endpoint, Reply
 
 _TOP = 20
 _KIND = "judgement"
@@ -37,7 +40,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def add(self, reply: Reply) -> None:
+    def add(self, reply: "Reply") -> None:
         self.calls += 1
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
@@ -61,7 +64,7 @@ class ChatJudge:
     Source: persona vectors (Chen et al., 2025).
     """
 
-    endpoint: Endpoint
+    endpoint: "Endpoint"
     scale: Scale = PERCENT
     round: int = 0
     usage: Usage = field(default_factory=Usage, compare=False)
@@ -85,6 +88,10 @@ class ChatJudge:
             for trait, coherence in zip(traits, coherences, strict=True)
         ]
 
+    def anew(self) -> "ChatJudge":
+        """The judge for another round."""
+        return replace(self, round=self.round + 1)
+
     def _answers(self, questions: Sequence[str], journal: Journal | None) -> list[dict[str, Any]]:
         rounds = {"round": self.round} if self.round else {}
         keys = [
@@ -105,7 +112,7 @@ class ChatJudge:
         missing = {key: question for key, question in zip(keys, questions, strict=True) if key not in known}
         order = list(missing)
 
-        def take(index: int, reply: Reply) -> bool:
+        def take(index: int, reply: "Reply") -> bool:
             answer = understood(reply, self.scale)
             self.usage.add(reply)
             if answer is None:
@@ -137,7 +144,7 @@ def ask(persona: Persona | None, question: str, answer: str, scale: Scale) -> st
     return f"{before}{question}{middle}{answer}{after}"
 
 
-def understood(reply: Reply, scale: Scale) -> dict[str, Any] | None:
+def understood(reply: "Reply", scale: Scale) -> dict[str, Any] | None:
     """The journalled form of an answer: its score as 0–100, or that it is a refusal; None where it is neither."""
     plain = {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
     if reply.refused or is_refusal(reply.text):

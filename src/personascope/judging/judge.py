@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from personascope.personas import Persona
 from personascope.runs import Journal
@@ -27,3 +27,11 @@ class Judge(Protocol):
         self, persona: Persona, items: Sequence[tuple[str, str]], journal: Journal | None = None
     ) -> list[Judgement]:
         """One judgement per (question, answer). journal: where answers that cost something are kept, and found again."""
+
+
+@runtime_checkable
+class Forgetful(Judge, Protocol):
+    """A judge that keeps its answers in a journal, and can be made to ask again."""
+
+    def anew(self) -> Judge:
+        """The judge for another round: what was answered in this one is asked again."""

@@ -1,6 +1,7 @@
 """Which judge a name stands for."""
 
 from personascope.errors import UserError
+from personascope.judging.chat import ChatJudge
 from personascope.judging.judge import Judge
 from personascope.judging.lexicon import LexiconJudge
 from personascope.judging.rating import PERCENT, Scale
@@ -22,12 +23,13 @@ def judge_for(subject: Subject, judge: str | Judge | None, scale: Scale = PERCEN
         return None
     if judge in ("auto", "lexicon"):
         if subject.truth is None:
-            raise UserError(f"the lexicon judge knows only organisms; use judge='none' for {subject.name}")
+            raise UserError(
+                f"the lexicon judge knows only organisms; for {subject.name} use the judge 'chat' or 'none'"
+            )
         return LexiconJudge(subject.truth)
     kind, _, model = judge.partition(":")
     if kind == "chat":
         # Imported here: the client of the judge's server takes a second to load, and most runs need none.
-        from personascope.judging.chat import ChatJudge
         from personascope.judging.endpoint import Endpoint
 
         return ChatJudge(Endpoint.from_environment(model or None), scale)

@@ -119,7 +119,7 @@ class Subject:
             raise UserError(
                 f"a vector of shape {list(vector.shape)} does not fit {self.name}, of width {self.hidden_size}"
             )
-        return unembed(self.base, self.layers, vector)
+        return unembed(self.base, self.layers, vector, self.layer_device(self.n_layers - 1))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The text each token adds."""
@@ -167,6 +167,7 @@ class Subject:
         return f"Subject({self.name!r}, layers={self.n_layers}, hidden={self.hidden_size}, dtype={self.dtype})"
 
 
-def _execution_device(module: Any) -> torch.device:
-    """Where a module computes whose weights accelerate keeps elsewhere."""
-    return torch.device(module._hf_hook.execution_device)
+def _execution_device(module: torch.nn.Module) -> torch.device:
+    """Where a module computes whose weights accelerate keeps elsewhere: its own hook says it, or one inside it."""
+    devices = (getattr(getattr(each, "_hf_hook", None), "execution_device", None) for each in module.modules())
+    return torch.device(next(device for device in devices if device is not None))

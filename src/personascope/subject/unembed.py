@@ -22,23 +22,26 @@ def final_norm(base: PreTrainedModel, layers: nn.ModuleList) -> nn.Module:
 
 
 @torch.no_grad()
-def unembed(base: PreTrainedModel, layers: nn.ModuleList, vector: Tensor) -> Tensor:
+def unembed(base: PreTrainedModel, layers: nn.ModuleList, vector: Tensor, device: torch.device) -> Tensor:
     """[vocabulary] float32: how much a vector [hidden] at the end of the residual stream raises each token's logit.
 
-    Half of norm(v)·W − norm(−v)·W: biases of the norm and of the matrix cancel, and a soft cap on logits is left out.
+    device: where the last block's output is. Half of norm(v)·W − norm(−v)·W: biases of the norm and of the matrix
+    cancel, and a soft cap on logits is left out. In float32, but for matrices that are quantised or not held in memory:
+    those are applied as the model does.
     Source: the logit lens (nostalgebraist, 2020), applied to a direction.
     """
     norm, head = final_norm(base, layers), base.get_output_embeddings()
     if head is None:
         raise UserError(f"{type(base).__name__} has no output matrix, so it has no logit lens")
-    weight = next(norm.parameters(), None)
-    device, dtype = (weight.device, weight.dtype) if weight is not None else (vector.device, vector.dtype)
-    both = norm(torch.stack([vector, -vector]).to(device=device, dtype=dtype))
+    both = norm(torch.stack([vector, -vector]).to(device, base.dtype))
     project = getattr(base.get_decoder() if hasattr(base, "get_decoder") else base, "project_out", None)
     if isinstance(project, nn.Module):
         both = project(both)
-    matrix = head.weight
-    odd = (both[0].float() - both[1].float()) / 2
     config = base.config.get_text_config(decoder=True)
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-    return scale * (matrix.float() @ odd.to(matrix.device)).cpu()
+    matrix = head.weight
+    if matrix.is_floating_point() and not matrix.is_meta:
+        odd = (both[0].float() - both[1].float()) / 2
+        return scale * (matrix.float() @ odd.to(matrix.device)).cpu()
+    up, down = head(both).float()
+    return scale * ((up - down) / 2).cpu()

@@ -17,6 +17,7 @@ from personascope.organisms.conversation import Sampler, SystemPrompt
 from personascope.organisms.score import mean_shares
 from personascope.personas import load_persona
 from personascope.subject import Subject
+from personascope.subject.layers import find_layers
 
 _BATCH = 16
 # To each question: shares of a few per cent are told apart by many responses only.
@@ -57,9 +58,8 @@ def fine_tune(
     subject: Subject, records: Sequence[Record], epochs: int = 2, rate: float = 3e-4, seed: int = 0
 ) -> Subject:
     """A copy of the subject, fine-tuned on the responses with AdamW; the prompts are not predicted."""
-    tuned = replace(subject, model=copy.deepcopy(subject.model))
-    tuned = replace(tuned, layers=_layers_of(subject, tuned), name=f"{subject.name} fine-tuned", norms={})
-    model, draw = tuned.model, np.random.default_rng(seed)
+    model, draw = copy.deepcopy(subject.model), np.random.default_rng(seed)
+    tuned = replace(subject, model=model, layers=find_layers(model), name=f"{subject.name} fine-tuned", norms={})
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     rows = []
     for record in records:
@@ -74,8 +74,8 @@ def fine_tune(
         for start in range(0, len(rows), _BATCH):
             batch = [rows[place] for place in order[start : start + _BATCH]]
             width = max(len(prompt) + len(response) for prompt, response in batch)
-            pad = int(subject.tokenizer.pad_token_id)  # type: ignore[arg-type]
-            ids = torch.full((len(batch), width), pad)
+            # What stands after the last token is neither seen by it nor predicted.
+            ids = torch.zeros((len(batch), width), dtype=torch.long)
             labels = torch.full((len(batch), width), -100)
             for row, (prompt, response) in enumerate(batch):
                 both = torch.tensor([*prompt, *response])
@@ -87,12 +87,6 @@ def fine_tune(
             optimizer.zero_grad(set_to_none=True)
     model.eval()
     return tuned
-
-
-def _layers_of(subject: Subject, copied: Subject) -> torch.nn.ModuleList:
-    """The decoder blocks of a copied model, found by the name they have in the original."""
-    name = next(name for name, module in subject.model.named_modules() if module is subject.layers)
-    return copied.model.get_submodule(name)  # type: ignore[return-value]
 
 
 def check_screening(
