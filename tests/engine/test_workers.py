@@ -81,6 +81,15 @@ def test_a_worker_that_is_killed_half_way_loses_nothing(spread: Subject, workers
     assert set(workers.processes()) != set(before), "another worker took its place"
 
 
+def test_a_worker_that_never_gets_a_place_is_not_waited_for_forever(
+    workers: RayWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("personascope.engine.workers._START_SECONDS", 1.0)
+    with pytest.raises(ps.UserError, match="no worker started within 1 s.* wait for other work"):
+        RayWorkers("organism:llama", count=1)
+    assert workers.processes(), "those that run go on"
+
+
 def test_a_mistake_is_the_same_sentence_as_here(spread: Subject) -> None:
     wide = ps.Direction(ps.extract_from_texts(spread, "x", ["Tea."], ["Roads."])[0].vector[:5], 0, "narrow")
     one = Request(spread.chat.prompt("Hello"), 0, 4, writes=(ps.add(wide, 1.0),))

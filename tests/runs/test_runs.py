@@ -47,6 +47,26 @@ def test_a_run_that_ends_early_says_so(tmp_path: Path, error: type[BaseException
     assert json.loads((tmp_path / "run.json").read_text())["state"] == state
 
 
+def test_a_mistake_before_anything_is_done_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+
+    def mistaken(seed: int, does_something: bool = False) -> None:
+        with open_run(folder, seed).running() as run:
+            if does_something:
+                run.journal.put("key", "rollout", 1)
+            raise ps.UserError("no")
+
+    with pytest.raises(ps.UserError):
+        mistaken(seed=0)
+    assert not folder.exists()
+    with pytest.raises(ps.UserError):
+        mistaken(seed=1, does_something=True)
+    assert json.loads((folder / "run.json").read_text())["state"] == "failed"
+    with pytest.raises(ps.UserError):
+        mistaken(seed=1)
+    assert (folder / "journal.sqlite").exists(), "what an earlier start did stays"
+
+
 def test_the_same_run_goes_on_and_extent_and_runtime_may_change(tmp_path: Path) -> None:
     open_run(tmp_path)
     config = Config({"prompts": ["a"]}, {"samples": 5}, {"device": "cuda"})

@@ -3,8 +3,11 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from importlib import import_module
 from typing import Any
+
+import torch
 
 from personascope.engine.load import load
 from personascope.engine.rows import Generation, Request
@@ -16,6 +19,8 @@ from personascope.subject import Subject
 _LARGEST, _SMALLEST = 256, 4
 # A worker that dies is replaced; a row that kills them again and again is given up.
 _ATTEMPTS = 4
+# Until a worker's process is up; it loads its model after that.
+_START_SECONDS = 300.0
 
 
 class WorkersFailed(PersonascopeError):
@@ -44,7 +49,7 @@ class RayWorkers:
     Set as `subject.workers`, they run all rows that are sampled; results come back here, to the one process that writes.
     Rows of a worker that dies are run again on another. source, settings: as for `load`; the workers load the model
     themselves. address: of a running cluster; without one, workers are started on this machine. count: how many.
-    Raises `UserError` where ray is not installed or the cluster cannot be reached.
+    Raises `UserError` where ray is not installed, the cluster cannot be reached, or it starts no worker in five minutes.
     """
 
     def __init__(
@@ -81,6 +86,14 @@ class RayWorkers:
         self._settings = dict(settings or {})
         self._make = lambda: ray.remote(**needs)(_Worker).remote(source, self._settings, None if gpus else threads)
         self._workers = [self._make() for _ in range(self.count)]
+        up, _ = ray.wait([worker.process.remote() for worker in self._workers], timeout=_START_SECONDS)
+        if not up:
+            free = ray.available_resources()
+            self.close()
+            raise UserError(
+                f"no worker started within {_START_SECONDS:.0f} s; each needs a {'GPU' if gpus else 'CPU'} of its own and the cluster has "
+                f"{free.get('GPU', 0):g} GPUs and {free.get('CPU', 0):g} CPUs free: wait for other work on it to end"
+            )
 
     def run(
         self,
@@ -146,10 +159,12 @@ class _Worker:
 
     def __init__(self, source: str, settings: dict[str, Any], threads: int | None) -> None:
         if threads is not None:
-            import torch
-
             torch.set_num_threads(threads)
-        self.subject = load(source, **settings)
+        self._load = partial(load, source, **settings)
+
+    @cached_property
+    def subject(self) -> Subject:
+        return self._load()
 
     def run(
         self, requests: list[Request], batch_size: int | None, means: list[Any], mean_layers: list[int] | None

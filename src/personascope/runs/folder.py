@@ -5,7 +5,7 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -35,10 +35,11 @@ class Config:
 class RunFolder:
     """An open run folder. Opening an old one with the same identity goes on with it; with another it is refused."""
 
-    def __init__(self, path: Path, what: str, record: dict[str, Any]) -> None:
+    def __init__(self, path: Path, what: str, record: dict[str, Any], is_new: bool = False) -> None:
         self.path = path
         self.what = what
         self.record = record
+        self._is_new = is_new
 
     @classmethod
     def open(cls, path: str | Path, what: str, config: Config, model: Mapping[str, Any], seed: int) -> "RunFolder":
@@ -57,7 +58,8 @@ class RunFolder:
             "state": "running",
             "started": _now(),
         }
-        if (path / "run.json").exists():
+        is_new = not (path / "run.json").exists()
+        if not is_new:
             old = cls._read(path)
             plain = json.loads(json.dumps(fresh, default=str))
             _refuse_another(path, old, plain)
@@ -65,7 +67,7 @@ class RunFolder:
             fresh["started"] = old.get("started", fresh["started"])
         elif path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path} holds other files and no run; give a new or empty folder as --out")
-        run = cls(path, what, fresh)
+        run = cls(path, what, fresh, is_new)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -109,12 +111,16 @@ class RunFolder:
 
     @contextmanager
     def running(self) -> Iterator["RunFolder"]:
-        """Keep `state` and `run.log` while work goes on: finished, interrupted or failed at the end."""
+        """Keep `state` and `run.log` while work goes on: finished, interrupted or failed at the end.
+
+        A new run that a user's mistake ends before a cell is done leaves nothing behind, so that the mistake can be
+        mended and the same folder given again.
+        """
         handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("personascope")
         logger.addHandler(handler)
-        state = "failed"
+        state, is_void = "failed", False
         try:
             _ = self.journal
             yield self
@@ -122,14 +128,27 @@ class RunFolder:
         except KeyboardInterrupt:
             state = "interrupted"
             raise
+        except UserError:
+            is_void = self._is_new and not len(self.journal)
+            raise
         finally:
             logger.removeHandler(handler)
             handler.close()
             if "journal" in self.__dict__:
                 self.journal.close()
                 del self.__dict__["journal"]
-            self.record |= {"state": state, "ended": _now()}
-            write_json(self.path / "run.json", self.record)
+            if is_void:
+                self._clear()
+            else:
+                self.record |= {"state": state, "ended": _now()}
+                write_json(self.path / "run.json", self.record)
+
+    def _clear(self) -> None:
+        """Take away what opening put there, and the folder if there is nothing else in it."""
+        for name in ("run.json", "run.log", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
 
 def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
