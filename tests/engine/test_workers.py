@@ -85,7 +85,7 @@ def test_a_worker_that_never_gets_a_place_is_not_waited_for_forever(
     workers: RayWorkers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("personascope.engine.workers._START_SECONDS", 1.0)
-    with pytest.raises(ps.UserError, match="no worker started within 1 s.* wait for other work"):
+    with pytest.raises(ps.UserError, match=r"no worker started within 1 s.* wait for other work"):
         RayWorkers("organism:llama", count=1)
     assert workers.processes(), "those that run go on"
 

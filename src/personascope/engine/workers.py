@@ -91,8 +91,8 @@ class RayWorkers:
             free = ray.available_resources()
             self.close()
             raise UserError(
-                f"no worker started within {_START_SECONDS:.0f} s; each needs a {'GPU' if gpus else 'CPU'} of its own and the cluster has "
-                f"{free.get('GPU', 0):g} GPUs and {free.get('CPU', 0):g} CPUs free: wait for other work on it to end"
+                f"no worker started within {_START_SECONDS:.0f} s; each needs a {'GPU' if gpus else 'CPU'} and the cluster "
+                f"has {free.get('GPU', 0):g} GPUs and {free.get('CPU', 0):g} CPUs free: wait for other work on it to end"
             )
 
     def run(
