@@ -103,6 +103,26 @@ def test_steered_generation_differs_and_is_repeatable(extracted: Path, capsys: p
     assert ran(capsys, *plain)["rows"][0]["text"] != first["rows"][0]["text"]
 
 
+def test_what_is_steered_is_said(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steered = ["generate", MODEL, "--prompt", "Who are you?", "--directions", str(extracted / "directions"), "--steer"]
+    assert run([*steered, "evil@2:1.5:response[:8]"]) == 0
+    assert "add evil at layer 2, α = 1.5, on response[:8]" in capsys.readouterr().err
+    assert run([*steered, "evil@2:ceiling=3"]) == 0
+    assert "cap evil at layer 2, ceiling = 3, on sampling" in capsys.readouterr().err
+
+
+def test_a_comparison_leaves_the_pages_of_its_runs_alone(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (extracted / "report.html").read_bytes()
+    page = Path(ran(capsys, "report", str(extracted), str(extracted))["report"])
+    assert page == extracted / "comparison.html"
+    assert (extracted / "report.html").read_bytes() == before
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("personascope 0.")
+
+
 def test_an_estimate_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = ran(capsys, "extract", MODEL, "--trait", "evil", "--estimate", "--out", str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()

@@ -37,6 +37,16 @@ def test_chats_and_responses_are_read(tmp_path: Path) -> None:
     assert read_prompts(path, needs_response=True) == [Record("q", "r"), Record(CHAT, "s")]
 
 
+def test_an_instruction_with_an_input_is_one_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "alpaca.json"
+    rows = [
+        {"instruction": "Sum up.", "input": "Long.", "output": "Short."},
+        {"instruction": "Hi.", "input": "", "output": "Yo."},
+    ]
+    path.write_text(json.dumps(rows))
+    assert read_prompts(path, needs_response=True) == [Record("Sum up.\n\nLong.", "Short."), Record("Hi.", "Yo.")]
+
+
 def test_quoted_newlines_in_csv_are_one_record(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text('prompt,response\n"a\nb","c\nd"\n')
     assert read_prompts(tmp_path / "p.csv", needs_response=True) == [Record("a\nb", "c\nd")]

@@ -28,7 +28,8 @@ def directions(layers: tuple[int, ...] = (1, 2, 5), name: str = "evil", of: int 
 @pytest.mark.parametrize("ending", [".gguf", ".pt", ".npz", ".safetensors"])
 def test_what_goes_out_comes_in_again(ending: str, tmp_path: Path) -> None:
     one = directions()
-    name = "evil_response_avg_diff" if ending == ".pt" else "evil"
+    # GGUF and ours keep the name inside the file.
+    name = {".pt": "evil_response_avg_diff", ".npz": "evil"}.get(ending, "mine")
     written = export_directions(one, tmp_path / f"{name}{ending}")
     (back,) = import_directions(written)
     assert back.name == "evil"
@@ -192,8 +193,15 @@ def test_the_commands_take_in_and_give_out(tmp_path: Path, capsys: pytest.Captur
     assert run(["import", str(tmp_path / "evil_response_avg_diff.pt"), "--out", str(tmp_path / "in")]) == 0
     assert "row r of 6 is block r - 1" in capsys.readouterr().out
     target = tmp_path / "evil.gguf"
-    assert run(["export", str(tmp_path / "in"), str(target)]) == 2
+    assert run(["export", str(tmp_path / "in"), str(target), "--layers", "0-2"]) == 2
     assert "no place for layer 0" in capsys.readouterr().err
-    assert run(["export", str(tmp_path / "in"), str(target), "--layers", "1,2"]) == 0
-    assert set(read_gguf(target).directions) == {1, 2}
+    assert run(["export", str(tmp_path / "in"), str(target)]) == 0
+    assert "no place for layer 0; it is left out" in capsys.readouterr().err
+    assert set(read_gguf(target).directions) == {1, 2, 3}
+    assert run(["export", str(tmp_path / "in"), str(target), "--layers", "1,2-3"]) == 0
+    assert set(read_gguf(target).directions) == {1, 2, 3}
+    assert run(["export", str(tmp_path / "in"), str(tmp_path / "out.pt"), "--n-layers", "5"]) == 0
+    assert [one.layers for one in import_directions(tmp_path / "out.pt", kind="persona-vectors")] == [(0, 1, 2, 3)]
     assert run(["export", str(tmp_path / "in"), str(target), "--trait", "good"]) == 2
+    assert "there is no 'good' to export" in capsys.readouterr().err
+    assert run(["export", str(tmp_path / "in"), str(target), "--layers", "3-1"]) == 2

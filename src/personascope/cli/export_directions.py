@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.terminal import JsonOption, emit
+from personascope.cli.layers import read_layers
+from personascope.cli.terminal import JsonOption, emit, say
 from personascope.directions.direction_set import load_directions
-from personascope.directions.doors import export_directions
+from personascope.directions.doors import export_directions, placed_layers
 from personascope.errors import UserError
 
 
@@ -15,7 +16,9 @@ def export_command(
     directions: Annotated[Path, typer.Argument(help="a directions file, or a folder with one in it")],
     to: Annotated[Path, typer.Argument(help="file to write: .gguf, .pt, .npz or .safetensors")],
     trait: Annotated[str | None, typer.Option("--trait", help="which one, where the folder holds several")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="such as 3,4; all by default")] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="such as 3,4,8-12; all that the file has a place for by default")
+    ] = None,
     n_layers: Annotated[int | None, typer.Option("--n-layers", help="of the model, for .pt")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -23,13 +26,18 @@ def export_command(
     sets = load_directions(directions)
     chosen = [one for one in sets if trait in (None, one.name)]
     if len(chosen) != 1:
-        raise UserError(f"{directions} holds {', '.join(one.name for one in sets)}; say which one with --trait")
+        held = ", ".join(one.name for one in sets)
+        wanted = "say which one with --trait" if trait is None else f"there is no {trait!r} to export"
+        raise UserError(f"{directions} holds {held}; {wanted}")
     one = chosen[0]
-    if layers is not None:
-        try:
-            one = one.only([int(part) for part in layers.split(",")])
-        except ValueError as error:
-            raise UserError(f"--layers {layers!r} cannot be read; write numbers with commas") from error
+    if layers is not None and layers != "all":
+        one = one.only(read_layers(layers))
+    elif layers is None:
+        kept = placed_layers(one, to, n_layers)
+        left_out = [str(layer) for layer in one.layers if layer not in kept]
+        if left_out and kept:
+            say(f"{to.suffix} has no place for layer {', '.join(left_out)}; it is left out")
+            one = one.only(kept)
     written = export_directions(one, to, n_layers)
     emit({"file": written, "layers": one.layers}) if as_json else print(written)
 

@@ -18,6 +18,8 @@ from personascope.cli.judges import (
     report_usage,
     said,
 )
+from personascope.cli.layers import HELP as LAYERS_HELP
+from personascope.cli.layers import parse_layers
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -33,13 +35,13 @@ from personascope.cli.terminal import (
     say,
     table,
 )
-from personascope.cli.watch import parse_layers
 from personascope.cli.workers import WorkersOption, check_workers, working
 from personascope.directions import DirectionSet
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.engine.selection import select
 from personascope.errors import UserError
+from personascope.extraction.doubts import doubts
 from personascope.extraction.extract import check_extraction, extract_all, extract_given
 from personascope.extraction.extraction import Extraction
 from personascope.extraction.given import Given, read_rollouts
@@ -63,7 +65,7 @@ def extract_command(
     trait: Annotated[
         list[str], typer.Option("--trait", help="a shipped persona or a persona file; may be given several times")
     ],
-    layers: Annotated[str, typer.Option("--layers", help="such as 3,4,8, or all")] = "all",
+    layers: Annotated[str, typer.Option("--layers", help=LAYERS_HELP)] = "all",
     tokens: Annotated[
         list[str] | None,
         typer.Option("--tokens", help="tokens whose mean is taken: response (default), prompt[-1] …; several times"),
@@ -202,6 +204,9 @@ def extract_command(
         )
     elif sets:
         _print(sets, folder.path)
+        for one in sets:
+            for doubt in doubts(one):
+                say(f"{one.name}: {doubt}")
         if filtering is None and given is None:
             say("no judge: every rollout counts, and no layer and α to steer with were chosen; give --judge chat")
         print(f"report      {page}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from personascope.cli.steer import HELP as STEER_HELP
-from personascope.cli.steer import parse_steer
+from personascope.cli.steer import notes, parse_steer
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -16,6 +16,7 @@ from personascope.cli.terminal import (
     SeedOption,
     emit,
     quiet_libraries,
+    say,
 )
 from personascope.corpora import Record, read_prompts
 from personascope.directions.direction_set import load_directions
@@ -48,7 +49,10 @@ def generate_command(
     records = gather(prompt, prompts)
     if steer and directions is None:
         raise UserError("--steer needs --directions, a folder that `personascope extract` or `demo` wrote")
-    writes = parse_steer(steer or [], load_directions(directions)) if directions else []
+    sets = load_directions(directions) if directions else []
+    writes = parse_steer(steer or [], sets)
+    for line in notes(writes, sets):
+        say(line)
     subject = load(model, device=device, dtype=dtype)
     outs = generate(
         subject,

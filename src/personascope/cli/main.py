@@ -2,7 +2,8 @@
 
 import sys
 import warnings
-from importlib import import_module
+from importlib import import_module, metadata
+from typing import Annotated
 
 import typer
 
@@ -73,7 +74,7 @@ def _app(arguments: list[str]) -> typer.Typer:
         rich_markup_mode=None,
     )
     # A callback keeps the app a group of commands even while it has a single one.
-    app.callback()(lambda: None)
+    app.callback()(_version)
     asked = arguments[0] if arguments and arguments[0] in _COMMANDS else None
     for name, module in _COMMANDS.items():
         if asked in (None, name):
@@ -83,6 +84,18 @@ def _app(arguments: list[str]) -> typer.Typer:
             else:
                 app.command(name)(command)
     return app
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"personascope {metadata.version('personascope')}")
+        raise typer.Exit
+
+
+def _version(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_say_version)] = False,
+) -> None:
+    """Find, watch, steer, explain and transport personas in open-weight language models."""
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -14,12 +14,16 @@ def report_command(
         list[Path], typer.Argument(help="run folders; rows of all of them can be put side by side", metavar="RUN…")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="page to write; report.html in the first folder by default")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="page to write; by default in the first folder: report.html, or comparison.html of several runs",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the page of a run, or of several to compare."""
-    page = write_report(runs, out or runs[0] / "report.html")
+    page = write_report(runs, out or runs[0] / ("report.html" if len(runs) == 1 else "comparison.html"))
     emit({"report": page}) if as_json else print(page)
 
 

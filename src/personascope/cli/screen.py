@@ -111,7 +111,7 @@ def screen_command(
             for row in shown
         ]
         table(
-            f"{name} at layer {ranked[0].layer}: mean difference {found.mean(name):+.2f}",
+            f"{name} at layer {ranked[0].layer}: mean difference {found.mean(name):+.2f} residual-stream units",
             ["sample", "difference", "given", "own", "response"],
             rows,
             ["response"],

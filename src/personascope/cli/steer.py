@@ -14,7 +14,7 @@ _BOUND = re.compile(r"(?P<side>floor|ceiling)=(?P<value>.+)")
 
 HELP = (
     "NAME[@LAYER]:WHAT[:TOKENS], such as evil@3:1.0, evil:1.5:response[:40], evil:ablate, evil:ceiling=2.5 or "
-    "assistant_axis:floor=p25 (a percentile of its own); the layer chosen for it by default"
+    "assistant_axis:floor=p25 (a percentile of its own); without a layer at the one chosen to steer at, or else to read at"
 )
 
 
@@ -38,6 +38,24 @@ def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> l
         layer = int(match["layer"]) if match["layer"] is not None else found.steer_layer
         writes.append(_write(option, found, layer, match["what"], match["tokens"] or "sampling"))
     return writes
+
+
+def notes(writes: Sequence[Write], directions: Sequence[DirectionSet]) -> list[str]:
+    """What is written, a line each, for whoever reads the terminal."""
+    chosen = {one.name: one.choices.get("steer_layer") for one in directions}
+    said = []
+    for write in writes:
+        for line in write.describe():
+            name, _, layer = line["direction"].rpartition("@")
+            sizes = {"α": line.get("alpha"), "floor": line.get("floor"), "ceiling": line.get("ceiling")}
+            size = "".join(f", {what} = {value:g}" for what, value in sizes.items() if value is not None)
+            why = (
+                ""
+                if chosen.get(name) is not None
+                else "; no layer was chosen to steer at, so it may not be the best one"
+            )
+            said.append(f"{line['operation']} {name} at layer {layer}{size}, on {line['tokens']}{why}")
+    return said
 
 
 def _write(option: str, directions: DirectionSet, layer: int, what: str, tokens: str) -> Write:

@@ -1,6 +1,6 @@
 """`personascope watch`: every trait at every token, and a page to look at it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,10 @@ import typer
 
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.generate import gather
+from personascope.cli.layers import HELP as LAYERS_HELP
+from personascope.cli.layers import parse_layers
 from personascope.cli.steer import HELP as STEER_HELP
-from personascope.cli.steer import parse_steer
+from personascope.cli.steer import notes, parse_steer
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -23,6 +25,7 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
+    say,
     table,
 )
 from personascope.directions.direction_set import load_directions
@@ -35,6 +38,7 @@ from personascope.runs import Config, RunFolder, cell_key
 from personascope.watching import Watch, verify, watch
 from personascope.watching.calibration import calibration_rows
 from personascope.watching.decision_points import ALARMS_PER_1000
+from personascope.watching.watch import Watched
 
 
 def watch_command(
@@ -50,7 +54,7 @@ def watch_command(
         Path | None, typer.Option("--responses", help="a file with responses that exist: read them, sample nothing")
     ] = None,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="such as 3,4,8 or all; each trait's best and some spread by default")
+        str | None, typer.Option("--layers", help=f"{LAYERS_HELP}; each trait's best and some spread by default")
     ] = None,
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
     verify_with: Annotated[
@@ -84,6 +88,8 @@ def watch_command(
     writes = parse_steer(steer or [], sets)
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
+    for line in notes(writes, sets):
+        say(line)
     if estimate:
         estimate_sampling(subject, len(records) + calibration_rows(subject), max_new_tokens, as_json)
         return
@@ -125,23 +131,7 @@ def watch_command(
     _print(found, page, as_json)
 
 
-def parse_layers(text: str | None, n_layers: int) -> list[int] | None:
-    """Layers from an option. Raises `UserError` on what is no number."""
-    if text is None:
-        return None
-    if text.strip() == "all":
-        return list(range(n_layers))
-    try:
-        layers = sorted({int(part) for part in text.split(",")})
-    except ValueError as error:
-        raise UserError(f"--layers {text!r} cannot be read; write numbers with commas, or all") from error
-    wrong = [layer for layer in layers if not 0 <= layer < n_layers]
-    if wrong:
-        raise UserError(f"layer {wrong[0]} is out of range: the model has layers 0 to {n_layers - 1}")
-    return layers
-
-
-def _verified(  # type: ignore[no-untyped-def]
+def _verified(
     found: Watch,
     n: int,
     writes: Sequence[Write],
@@ -149,7 +139,7 @@ def _verified(  # type: ignore[no-untyped-def]
     temperature: float,
     seed: int,
     batch_size: int | None,
-    advance,
+    advance: Callable[[str, int | None], None],
     cells: Cells,
 ) -> Watch:
     rows = []
@@ -211,7 +201,7 @@ def _print(found: Watch, page: Path, as_json: bool) -> None:
         raise NonFinite(f"{len(failed)} of {len(found.rows)} rows failed; the first: {failed[0].generation.error}")
 
 
-def _strongest(found: Watch, row) -> str:  # type: ignore[no-untyped-def]
+def _strongest(found: Watch, row: Watched) -> str:
     generation = row.generation
     means = {
         key: found.calibration.z(key, generation.projections[key], generation.prompt_length)[

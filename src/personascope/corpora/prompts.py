@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from personascope.errors import UserError
 
-_PROMPT_FIELDS = ("messages", "conversation", "prompt", "question", "content", "text")
+_PROMPT_FIELDS = ("messages", "conversation", "prompt", "question", "instruction", "content", "text")
 _RESPONSE_FIELDS = ("response", "answer", "completion", "output")
 
 
@@ -26,10 +26,10 @@ class Record:
 def read_prompts(path: str | Path, needs_response: bool = False, allows_empty: bool = False) -> list[Record]:
     """The prompts of a file, by its ending: .txt (one a line), .jsonl, .json (a list), .csv, .parquet.
 
-    In all but .txt a record is a string or has a field `messages`, `conversation`, `prompt`, `question`, `content` or
-    `text`, and perhaps `response`, `answer`, `completion` or `output`. A chat that ends on an assistant turn is taken
-    apart into prompt and response where responses are needed; allows_empty: a response may be an empty text. Raises
-    `UserError` naming file and line.
+    In all but .txt a record is a string or has a field `messages`, `conversation`, `prompt`, `question`, `instruction`,
+    `content` or `text`, and perhaps `response`, `answer`, `completion` or `output`. An `input` beside an `instruction`
+    belongs to it, as in Alpaca's files. A chat that ends on an assistant turn is taken apart into prompt and response
+    where responses are needed; allows_empty: a response may be an empty text. Raises `UserError` naming file and line.
     """
     path = Path(path)
     readers = {".txt": _text, ".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
@@ -103,6 +103,13 @@ def _record(path: Path, line: int, row: Any, needs_response: bool, allows_empty:
         raise UserError(
             f"{path}, record {line}: no {', '.join(_PROMPT_FIELDS)} in it; it has {', '.join(map(str, row)) or 'nothing'}"
         )
+    if (
+        isinstance(prompt, str)
+        and prompt is row.get("instruction")
+        and isinstance(row.get("input"), str)
+        and row["input"]
+    ):
+        prompt = f"{prompt}\n\n{row['input']}"
     held = [row[name] for name in _RESPONSE_FIELDS if isinstance(row.get(name), str)]
     response = next((text for text in held if text or allows_empty), None)
     if not isinstance(prompt, str):

@@ -8,7 +8,7 @@ import torch
 
 from personascope.directions.direction_set import DirectionSet, load_directions
 from personascope.directions.gguf import ControlVector, read_gguf, write_gguf
-from personascope.directions.torch_files import KINDS, read_torch, write_persona_vectors
+from personascope.directions.torch_files import KINDS, block_count, read_torch, write_persona_vectors
 from personascope.errors import NonFinite, UserError
 from personascope.runs.files import aside
 
@@ -33,7 +33,7 @@ def import_directions(
     if path.suffix == ".gguf":
         vector = read_gguf(path)
         provenance = {"source": "GGUF control vector", "model_hint": vector.model_hint}
-        return [_from_layers(path, dict(vector.directions), name or path.stem, provenance)]
+        return [_from_layers(path, dict(vector.directions), name or vector.name or path.stem, provenance)]
     if path.suffix == ".npz":
         return [_from_numpy(path, name)]
     if path.suffix == ".safetensors" or path.is_dir():
@@ -54,6 +54,7 @@ def export_directions(directions: DirectionSet, path: str | Path, n_layers: int 
             ControlVector(
                 {one.layer: one.vector.numpy() for one in directions},
                 str(directions.provenance.get("architecture", directions.provenance.get("model", ""))),
+                directions.name,
             ),
         ),
         ".pt": lambda: write_persona_vectors(path, directions, n_layers),
@@ -63,6 +64,15 @@ def export_directions(directions: DirectionSet, path: str | Path, n_layers: int 
     if path.suffix not in writers:
         raise UserError(f"{path} is of no known kind; use {', '.join(writers)}")
     return writers[path.suffix]()
+
+
+def placed_layers(directions: DirectionSet, path: str | Path, n_layers: int | None = None) -> list[int]:
+    """The layers that a file of this ending has a place for. n_layers: as for `export_directions`."""
+    if Path(path).suffix == ".gguf":
+        return [layer for layer in directions.layers if layer >= 1]
+    if Path(path).suffix == ".pt":
+        return [layer for layer in directions.layers if layer <= block_count(directions, n_layers) - 2]
+    return list(directions.layers)
 
 
 def _to_numpy(path: Path, directions: DirectionSet) -> Path:

@@ -27,10 +27,11 @@ _ARCHITECTURE = "controlvector"
 
 @dataclass(frozen=True)
 class ControlVector:
-    """A control vector file: [hidden] float32 by block, and what model it says it is for."""
+    """A control vector file: [hidden] float32 by block, what model it says it is for, and its name if it has one."""
 
     directions: Mapping[int, np.ndarray]
     model_hint: str = ""
+    name: str = ""
 
 
 def write_gguf(path: Path, vector: ControlVector) -> Path:
@@ -43,6 +44,7 @@ def write_gguf(path: Path, vector: ControlVector) -> Path:
         ("general.architecture", _STRING, _ARCHITECTURE),
         (f"{_ARCHITECTURE}.model_hint", _STRING, vector.model_hint),
         (f"{_ARCHITECTURE}.layer_count", _UINT32, len(vector.directions)),
+        *([("general.name", _STRING, vector.name)] if vector.name else []),
     ]
     head = [_MAGIC, struct.pack("<IQQ", 3, len(vector.directions), len(keys))]
     for key, kind, value in keys:
@@ -97,7 +99,8 @@ def _read(file: BinaryIO, size: int) -> ControlVector:
             raise ValueError("it is cut short")
         file.seek(start + offset)
         directions[int(number)] = np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype).astype(np.float32)
-    return ControlVector(directions, str(fields.get(f"{_ARCHITECTURE}.model_hint", "")))
+    hint, name = (str(fields.get(key, "")) for key in (f"{_ARCHITECTURE}.model_hint", "general.name"))
+    return ControlVector(directions, hint, name)
 
 
 def _text(text: str) -> bytes:

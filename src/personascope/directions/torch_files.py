@@ -54,7 +54,7 @@ def write_persona_vectors(path: Path, directions: DirectionSet, n_layers: int | 
     Rows 0 (the embedding) and n_layers (after the final norm) are no block's output and hold zeros, and so do rows of
     layers that are not there. Raises `UserError` on a direction at the last block, which has no row.
     """
-    count = n_layers or int(directions.provenance.get("layers", directions.layers[-1] + 2))
+    count = block_count(directions, n_layers)
     if directions.layers[-1] > count - 2:
         raise UserError(
             f"persona-vectors files have no row for the last of {count} blocks (theirs is after the final norm); leave "
@@ -65,6 +65,11 @@ def write_persona_vectors(path: Path, directions: DirectionSet, n_layers: int | 
     with aside(path) as part:
         torch.save(rows, part)
     return path
+
+
+def block_count(directions: DirectionSet, n_layers: int | None) -> int:
+    """How many blocks the directions' model has: as said, as the directions remember, or just enough for them."""
+    return n_layers or int(directions.provenance.get("layers", directions.layers[-1] + 2))
 
 
 def _tensor(path: Path, value: Tensor, name: str | None, layer: int | None, kind: str | None) -> DirectionSet:

@@ -54,7 +54,9 @@ def _views(folder: RunFolder) -> list[dict[str, Any]]:
         "demo": (watch_run, vectors_run),
     }
     if folder.what not in views:
-        raise UserError(f"{folder.path} is a {folder.what} run, which has no report page")
+        raise UserError(
+            f"{folder.path} is a run of `personascope {folder.what}`, which has no page; its results are the files in it"
+        )
     return [view(folder) for view in views[folder.what]]
 
 
@@ -89,7 +91,7 @@ def vectors_run(folder: RunFolder) -> dict[str, Any]:
     return {
         "view": "vectors",
         "title": folder.path.name,
-        "facts": _facts(folder, f"{count} persona{'s' if count > 1 else ''}"),
+        "facts": _facts(folder, _counted(count, "persona")),
         "groups": groups,
     }
 
@@ -99,6 +101,10 @@ def _facts(folder: RunFolder, what: str) -> str:
     return f"{record['model']['model']} · {what} · {record.get('started', '')[:10]} · seed {record.get('seed')}"
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def watch_run(folder: RunFolder) -> dict[str, Any]:
     """What a page shows of a watch run, from its folder alone; arrays as base64 of little-endian float32."""
     found = folder.load_json("watch.json")
@@ -106,7 +112,7 @@ def watch_run(folder: RunFolder) -> dict[str, Any]:
     for row in found["rows"]:
         kept = {
             name: row[name]
-            for name in ("label", "tokens", "prompt_length", "turns", "writes", "error", "points", "verdicts")
+            for name in ("label", "tokens", "prompt_length", "turns", "writes", "finish", "error", "points", "verdicts")
         }
         kept["projections"] = {key: _packed(values) for key, values in row["projections"].items()}
         kept["norms"] = {layer: _packed(values) for layer, values in row["norms"].items()}
@@ -117,7 +123,7 @@ def watch_run(folder: RunFolder) -> dict[str, Any]:
     return {
         "view": "watch",
         "title": folder.path.name,
-        "facts": _facts(folder, f"{len(found['rows'])} rows"),
+        "facts": _facts(folder, _counted(len(found["rows"]), "row")),
         "traits": found["traits"],
         "layers": found["layers"],
         "calibration": found["calibration"],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from personascope.directions import DirectionSet
+from personascope.extraction.doubts import doubts
 from personascope.extraction.extraction import Extraction
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json
@@ -51,6 +52,7 @@ def plain_quality(directions: DirectionSet) -> dict[str, Any]:
     return {
         "layers": {str(layer): dict(figures) for layer, figures in directions.quality.items()},
         "choices": dict(directions.choices),
+        "doubts": doubts(directions),
         "sampled": directions.provenance.get("sampled"),
         "kept": directions.provenance.get("kept"),
     }

@@ -14,7 +14,7 @@ from personascope.engine.forward import Passage, projections_of
 from personascope.engine.generate import listed_prompts, run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
-from personascope.engine.writes import Write, per_row
+from personascope.engine.writes import Write, check_width, per_row
 from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
 from personascope.watching.calibration import Calibration, calibrate
@@ -130,11 +130,14 @@ def watch(
     unknown = [one.key for one in watched if calibration is not None and one.key not in calibration.scales["response"]]
     if unknown:
         raise UserError(f"the calibration does not know {unknown[0]}; calibrate with the directions to be watched")
+    writes = per_row(steer, len(records))
+    # Before the neutral runs, which take a while.
+    written = [direction for row in writes for write in row for direction in write.directions]
+    check_width([*watched, *written], subject.hidden_size, subject.n_layers, subject.name)
     if calibration is None:
         on_progress("calibrating", None)
         calibration = calibrate(subject, watched, chat=chat, seed=seed, batch_size=batch_size, cells=cells)
     rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000)
-    writes = per_row(steer, len(records))
     on_progress("watching", len(records))
     asked: Counter[str] = Counter()
     seeds = []

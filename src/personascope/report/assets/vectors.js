@@ -168,6 +168,8 @@ export function Vectors({ runs, theme }) {
         </select></label>
       <span class="note">${one.positive_pole}</span>
     </div>
+    ${one.doubts?.length ? html`<div class="card pane doubts" role="note"><h2>Before relying on it</h2>
+      <ul>${one.doubts.map((doubt) => html`<li key=${doubt}>${doubt[0].toUpperCase() + doubt.slice(1)}.</li>`)}</ul></div>` : null}
     <div class="panes two">
       <section class="card pane">
         <h2>Reading</h2>

@@ -9,7 +9,11 @@ import { Traits } from "personascope/traits";
 const NONE = -1;
 
 function Writes({ row, layer }) {
-  if (!row.writes.length) return html`<p class="done">Nothing was written: the model is on its own.</p>`;
+  if (!row.writes.length) {
+    return html`<p class="done">${["given", "imported"].includes(row.finish)
+      ? "This text was given and only read; nothing was written into the model."
+      : "Nothing was written: the model is on its own."}</p>`;
+  }
   const said = row.writes.map((write) => {
     const size = write.operation === "add" ? `${write.relative ? "relative " : ""}α = ${write.alpha}` : "";
     return `${write.operation} ${write.direction} ${size} on ${write.tokens}`;

@@ -1,0 +1,34 @@
+"""The `--layers` option."""
+
+import re
+
+from personascope.errors import UserError
+
+HELP = "such as 3,4,8-12, or all"
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+
+
+def read_layers(text: str) -> list[int]:
+    """The layers of numbers and ranges, ascending. Raises `UserError` on anything else."""
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise UserError(f"--layers {text!r} cannot be read; write {HELP}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"--layers {text!r}: {part.strip()} ends before it begins")
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def parse_layers(text: str | None, n_layers: int) -> list[int] | None:
+    """The layers of a model; None where the option was not given. Raises `UserError` on layers it does not have."""
+    if text is None:
+        return None
+    if text.strip() == "all":
+        return list(range(n_layers))
+    layers = read_layers(text)
+    if layers[-1] >= n_layers:
+        raise UserError(f"layer {layers[-1]} is out of range: the model has layers 0 to {n_layers - 1}")
+    return layers

@@ -1,0 +1,30 @@
+"""What a user should know before relying on a direction."""
+
+from personascope.directions import DirectionSet
+
+_LEAST_AGREEMENT = 0.5
+
+
+def doubts(directions: DirectionSet) -> list[str]:
+    """Why a direction may be no good, a sentence each, from its own quality figures; none where nothing speaks against it
+    or nothing was measured."""
+    said = []
+    figures = directions.quality.get(directions.best_layer, {})
+    interval, chance = figures.get("auroc_interval"), figures.get("auroc_null")
+    if interval is not None and chance is not None and interval[0] <= chance:
+        said.append(
+            f"at layer {directions.best_layer} it tells the two poles apart no better than chance may "
+            f"(AUROC {figures['auroc']:.2f}, at least {interval[0]:.2f}; shuffled labels reach {chance:.2f})"
+        )
+    agreement = figures.get("split_half_cosine")
+    if agreement is not None and agreement < _LEAST_AGREEMENT:
+        said.append(f"directions from either half of its rollouts differ (cosine {agreement:.2f}); take more samples")
+    steering = directions.choices.get("steering")
+    if steering is not None:
+        before, after = steering["unsteered"], steering["steered"]
+        if after["trait_interval"][0] <= before["trait"]:
+            said.append(
+                f"steering with it does not surely bring the trait out (from {before['trait']:.0f} to {after['trait']:.0f}, "
+                f"at least {after['trait_interval'][0]:.0f}, of 100)"
+            )
+    return said
