@@ -130,6 +130,7 @@ def test_the_strongest_coherent_dose_is_chosen() -> None:
 
     still = dose(0.0, 99.0, 99.0)
     assert best_dose([still, dose(1, 60, 90), dose(2, 80, 80), dose(3, 95, 40)]).alpha == 2
+    assert best_dose([still, dose(1, 85, 98), dose(2, 90, 80)]).alpha == 1, "what is lost in coherence counts"
     assert best_dose([still, dose(1, 10, 70), dose(2, 80, 60), dose(3, 95, 5)]).alpha == 2
 
 

@@ -126,7 +126,7 @@ def reason(chosen: Dose, tried: Sequence[Dose]) -> str:
             f"has the largest trait × coherence, {got}"
         )
     return (
-        f"the largest trait score among the {coherent} of {len(steered)} doses that are surely coherent (mean less one "
+        f"the largest trait × coherence among the {coherent} of {len(steered)} doses that are surely coherent (mean less one "
         f"standard error at least {COHERENT:g}): {got}, on the questions kept for choosing"
     )
 

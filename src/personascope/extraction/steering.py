@@ -182,13 +182,11 @@ def trials_for(
 
 
 def best_dose(doses: Sequence[Dose]) -> Dose:
-    """The strongest dose that is surely coherent, so that it holds on other questions too. Where none is, the one with
-    the largest trait × coherence."""
+    """The dose with the largest trait × coherence of those that are surely coherent, so that it holds on other questions
+    too; of all where none is."""
     steered = [dose for dose in doses if dose.alpha]
     coherent = [dose for dose in steered if is_coherent(dose)]
-    if coherent:
-        return max(coherent, key=lambda dose: (dose.trait, dose.coherence))
-    return max(steered, key=lambda dose: dose.trait * dose.coherence)
+    return max(coherent or steered, key=lambda dose: dose.trait * dose.coherence)
 
 
 def is_coherent(dose: Dose) -> bool:
