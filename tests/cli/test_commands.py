@@ -1,6 +1,7 @@
 """The commands as a user runs them, one after the other."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 
 from personascope.cli.main import run
 from personascope.directions.direction_set import load_directions
+from personascope.runs import Journal
 
 MODEL = "organism:llama"
 
@@ -127,6 +129,15 @@ def test_an_estimate_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     found = ran(capsys, "extract", MODEL, "--trait", "evil", "--estimate", "--out", str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()
     assert all(value >= 0 for value in found.values() if isinstance(value, int | float))
+
+
+def test_an_estimate_is_what_is_then_sampled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["extract", MODEL, "--trait", "pirate", "--questions", "6", "--samples", "1", "--max-new-tokens", "60"]
+    command += ["--layers", "2-4"]
+    expected = ran(capsys, *command, "--estimate")["rollouts"]
+    ran(capsys, *command, "--out", str(tmp_path / "x"))
+    with closing(Journal(tmp_path / "x" / "journal.sqlite")) as journal:
+        assert len(list(journal.cells("rollout"))) == expected
 
 
 def test_doctor_says_what_this_machine_can_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,15 +4,14 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personascope.cli.estimate import estimate_sampling
+from personascope.cli.extraction_estimate import ExtractionSize, estimate_extraction
 from personascope.cli.judges import (
     JudgePrices,
     JudgeScale,
-    estimate_judging,
     judge_option,
     parse_prices,
     report_usage,
@@ -44,17 +43,13 @@ from personascope.errors import UserError
 from personascope.extraction.doubts import doubts
 from personascope.extraction.extract import check_extraction, extract_all, extract_given
 from personascope.extraction.extraction import Extraction
-from personascope.extraction.given import Given, read_rollouts
-from personascope.extraction.rollouts import cells
-from personascope.extraction.splits import split_persona
-from personascope.extraction.steering import ALPHAS, candidate_layers
+from personascope.extraction.given import read_rollouts
+from personascope.extraction.steering import ALPHAS
 from personascope.extraction.vectors import METHODS
 from personascope.extraction.vectors import method as method_named
-from personascope.judging import Judge
 from personascope.personas import Persona, load_persona
 from personascope.report.vectors import direction_file, named_sets, plain_quality, save_vectors
 from personascope.runs import Config, RunFolder
-from personascope.subject import Subject
 
 if TYPE_CHECKING:
     from personascope.judging.endpoint import Endpoint
@@ -129,12 +124,8 @@ def extract_command(
     else:
         method_named(method)
     if estimate:
-        tried = _doses(subject, personas, given, chosen, questions, judges)
-        doses = [count * len(selections) for count in tried]
-        counts = _rollouts(personas, given, samples, questions), doses
-        judging = _judging(personas, counts, judges, judge_fraction, max_new_tokens, prices)
-        sampled = sum(map(sum, counts)) if given is None else 0
-        estimate_sampling(subject, sampled, max_new_tokens, as_json, judging)
+        settings = ExtractionSize(personas, given, samples, questions, max_new_tokens, chosen, len(selections))
+        estimate_extraction(subject, settings, judges, judge_fraction, prices, as_json)
         return
     identity = {
         "tokens": selections,
@@ -223,54 +214,6 @@ def _server(url: str | None, model: str) -> "Endpoint | None":
     from personascope.judging.endpoint import Endpoint
 
     return Endpoint(url, model, os.environ.get("PERSONASCOPE_GENERATE_API_KEY") or "none", timeout=600.0)
-
-
-def _rollouts(
-    personas: Sequence[Persona], given: Sequence[Given] | None, samples: int, questions: int | None
-) -> list[int]:
-    """How many each persona has."""
-    if given is not None:
-        return [len(given)]
-    return [len(list(cells(persona, split_persona(persona, questions), samples))) for persona in personas]
-
-
-def _doses(
-    subject: Subject,
-    personas: Sequence[Persona],
-    given: Sequence[Given] | None,
-    layers: Sequence[int] | None,
-    questions: int | None,
-    judges: tuple[Judge | None, Judge | None],
-) -> list[int]:
-    """How many steered responses each persona's dose is chosen from and reported on."""
-    if given is not None or judges[1] is None:
-        return [0] * len(personas)
-    tried = len(candidate_layers(layers or range(subject.n_layers), subject.n_layers)) * len(ALPHAS)
-    splits = [split_persona(persona, questions) for persona in personas]
-    return [(1 + tried) * len(each["choose"].questions) + 2 * len(each["report"].questions) for each in splits]
-
-
-def _judging(
-    personas: Sequence[Persona],
-    counts: tuple[Sequence[int], Sequence[int]],
-    judges: tuple[Judge | None, Judge | None],
-    fraction: float,
-    tokens_each: int,
-    prices: tuple[float, float] | None,
-) -> dict[str, Any] | None:
-    """What judging rollouts and steered responses takes at most; None where it costs nothing."""
-    shares = (fraction, 1.0)
-    costs = [
-        estimate_judging(
-            judge,
-            [(persona, round(count * share)) for persona, count in zip(personas, each, strict=True)],
-            tokens_each,
-            prices,
-        )
-        for judge, each, share in zip(judges, counts, shares, strict=True)
-    ]
-    known = [cost for cost in costs if cost is not None]
-    return {key: sum(cost[key] for cost in known) for key in known[0]} if known else None
 
 
 def _print(sets: Sequence[DirectionSet], path: Path) -> None:

@@ -19,7 +19,7 @@ from personascope.engine.writes import add
 from personascope.statistics import mean_interval
 from personascope.subject import Subject
 
-_QUESTIONS = 8
+NEUTRAL_ROLLOUTS = 8
 _TOKENS = 32
 
 
@@ -42,7 +42,7 @@ def neutral_kl(
             max_new_tokens=_TOKENS,
             sampling=Sampling(1.0),
         )
-        for question in neutral_questions()[:_QUESTIONS]
+        for question in neutral_questions()[:NEUTRAL_ROLLOUTS]
     ]
     generations = run_requests(subject, requests, batch_size, cells=store)
     passages = [

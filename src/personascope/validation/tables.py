@@ -1,0 +1,247 @@
+"""The tables of an organism's figures, as Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from personascope.validation.figures import (
+    AFTERGLOW_WITHIN,
+    DECISIONS_ABOVE,
+    DECISIONS_OF_POSTERIOR,
+    READING_WITHIN,
+    RECOMMENDED,
+    SCREENED,
+    SHARE,
+    WELL_FORMED,
+    Figures,
+)
+from personascope.validation.reading import Reading
+from personascope.validation.screening import pooled_rank_correlation, rank_correlation
+
+
+def figure_sections(figures: Figures) -> list[str]:
+    """All tables of one organism, as lines of Markdown; what was to be reached first."""
+    return [
+        *_summary(figures),
+        "",
+        "### Reading",
+        "",
+        "AUROC of the projection after each token, at the layer chosen for reading, against the planted persona of the "
+        "next word. Beside it: the exact posterior given the same text (what can be known at all), decayed counts of the "
+        "persona's own words, and the projection at layer 0. *Neutral*: only after words that no persona owns.",
+        "",
+        "Without a system prompt:",
+        "",
+        *_readings(figures.free),
+        "",
+        "Under system prompts that hold a persona:",
+        "",
+        *_readings(figures.held),
+        "",
+        "### Steering, and what stays after it",
+        "",
+        "Layer and α were chosen on other questions. *Share*: of the slot words, those that are the persona's own. "
+        "*After*: its share in the four sentences after steering stopped at token 60, and what the planted chain predicts "
+        "from the exact belief at that moment.",
+        "",
+        *_table(
+            "persona|layer|α|share|unsteered|well-formed|stickiness|after|predicted|difference",
+            (
+                [
+                    one.persona,
+                    str(one.layer),
+                    f"{one.alpha:g}",
+                    _number(one.share),
+                    _number(one.unsteered_share),
+                    _number(one.well_formed),
+                    f"{after.stickiness:g}",
+                    _number(after.measured),
+                    _number(after.predicted),
+                    f"{after.measured - after.predicted:+.3f}",
+                ]
+                for one in figures.steered
+                for after in figures.afterglow
+                if after.persona == one.persona
+            ),
+        ),
+        "",
+        "### System prompts",
+        "",
+        "Eval questions, which are not in the corpus. For a persona of words its share of the slot words, for a behaviour "
+        "how far it is shown; in brackets the same of conversations drawn from the grammar.",
+        "",
+        *_table(
+            "persona|slightly|plain|very|negated|well-formed",
+            (
+                [
+                    one.persona,
+                    *(f"{shown:.2f} ({planted:.2f})" for shown, planted in zip(one.shown, one.planted, strict=True)),
+                    f"{one.negated:.2f} ({one.planted_negated:.2f})",
+                    _number(one.well_formed),
+                ]
+                for one in figures.prompted
+            ),
+        ),
+        "",
+        "### Decision points",
+        "",
+        "F1 of places within two tokens of planted switches of persona; the rule's false alarms are set on neutral texts.",
+        "",
+        *_table(
+            "rule on projections|same rule on the exact posterior|every full stop|random places|switches|tokens",
+            [
+                [
+                    _number(figures.decisions.projections),
+                    _number(figures.decisions.posterior),
+                    _number(figures.decisions.full_stops),
+                    _number(figures.decisions.random),
+                    str(figures.decisions.switches),
+                    str(figures.decisions.tokens),
+                ]
+            ],
+        ),
+        "",
+        "### Recommendations",
+        "",
+        "The recommended dose beside the best of all layers and doses, tried on questions that neither was chosen on: trait "
+        "× coherence, 0–100, both measured again with another seed. *Reading*: single-token AUROC at the recommended "
+        "layer and at the best one, on the report split.",
+        "",
+        *_table(
+            "persona|recommended: layer, α|value|best: layer, α|value|share of the best|reading|best|share of the best",
+            (
+                [
+                    one.persona,
+                    f"{one.layer}, {one.alpha:g}",
+                    f"{one.value:.1f}",
+                    f"{one.best_layer}, {one.best_alpha:g}",
+                    f"{one.best_value:.1f}",
+                    f"{one.reached:.2f}",
+                    _number(one.read),
+                    _number(one.best_read),
+                    f"{one.read_reached:.2f}",
+                ]
+                for one in figures.recommended
+            ),
+        ),
+        "",
+        "### Screening",
+        "",
+        "A mixed set of answers is ranked by projection difference along a persona, and the model fine-tuned on each third. "
+        "*Predicted*: the third's mean difference, in standard deviations of the set; *share*: of the persona's words in "
+        "what the fine-tuned model says to neutral questions. Rank correlation inside each persona, averaged: "
+        f"{rank_correlation(figures.thirds):.2f}; of all thirds together: {pooled_rank_correlation(figures.thirds):.2f}.",
+        "",
+        *_table(
+            "persona|third|predicted|share before|share after",
+            (
+                [
+                    one.persona,
+                    ("top", "middle", "bottom")[one.rank],
+                    f"{one.predicted:+.2f}",
+                    _number(one.before),
+                    _number(one.share),
+                ]
+                for one in figures.thirds
+            ),
+        ),
+        "",
+    ]
+
+
+def _summary(figures: Figures) -> list[str]:
+    """What was to be reached, and by how many personas it was."""
+    decisions = figures.decisions
+    after = {one.persona: one for one in figures.afterglow}
+    rows = [
+        [
+            f"reading without a system prompt: within {READING_WITHIN} of the posterior",
+            *_reached((one.persona, one.posterior - one.projection, READING_WITHIN) for one in figures.free),
+        ],
+        [
+            f"reading under system prompts: within {READING_WITHIN} of the posterior",
+            *_reached((one.persona, one.posterior - one.projection, READING_WITHIN) for one in figures.held),
+        ],
+        [
+            "reading on neutral words, without a system prompt: above word counting",
+            *_reached((one.persona, one.neutral_words - one.neutral_projection, 0.0) for one in figures.free),
+        ],
+        [
+            "reading on neutral words, under system prompts: above word counting",
+            *_reached((one.persona, one.neutral_words - one.neutral_projection, 0.0) for one in figures.held),
+        ],
+        [
+            f"steering: share ≥ {SHARE} at well-formed ≥ {WELL_FORMED}",
+            *_reached(
+                (one.persona, max(SHARE - one.share, WELL_FORMED - one.well_formed), 0.0) for one in figures.steered
+            ),
+        ],
+        [
+            f"after steering: within {AFTERGLOW_WITHIN} of the chain's prediction",
+            *_reached((name, abs(one.measured - one.predicted), AFTERGLOW_WITHIN) for name, one in after.items()),
+        ],
+        [
+            f"decision points: F1 at least {DECISIONS_OF_POSTERIOR} of the posterior's",
+            *_reached([("", DECISIONS_OF_POSTERIOR - decisions.projections / max(decisions.posterior, 1e-9), 0.0)]),
+        ],
+        [
+            f"decision points: F1 at least {DECISIONS_ABOVE} above full stops and random places",
+            *_reached(
+                [("", DECISIONS_ABOVE - (decisions.projections - max(decisions.full_stops, decisions.random)), 0.0)]
+            ),
+        ],
+        [
+            f"recommended dose: at least {RECOMMENDED} of the best found by brute force",
+            *_reached((one.persona, RECOMMENDED - one.reached, 0.0) for one in figures.recommended),
+        ],
+        [
+            f"recommended layer to read at: at least {RECOMMENDED} of the best",
+            *_reached((one.persona, RECOMMENDED - one.read_reached, 0.0) for one in figures.recommended),
+        ],
+        [
+            f"screening: rank correlation with what fine-tuning brings at least {SCREENED}",
+            *_reached([("", SCREENED - rank_correlation(figures.thirds), 0.0)]),
+        ],
+    ]
+    return _table("to reach|reached|falls short by", rows)
+
+
+def _reached(checks: Iterable[tuple[str, float, float]]) -> list[str]:
+    """How many of (name, shortfall, allowed) hold, and which don't."""
+    listed = list(checks)
+    short = sorted(((gap - allowed, name) for name, gap, allowed in listed if not gap <= allowed), reverse=True)
+    if len(listed) == 1:
+        return ["yes" if not short else "no", f"{short[0][0]:.3f}" if short else "–"]
+    return [
+        f"{len(listed) - len(short)} of {len(listed)}",
+        ", ".join(f"{name} {gap:.3f}" for gap, name in short) or "–",
+    ]
+
+
+def _readings(readings: Sequence[Reading]) -> list[str]:
+    columns = "persona|layer|projection|posterior|words|layer 0|neutral: projection|neutral: posterior|neutral: words"
+    names = (
+        "projection",
+        "posterior",
+        "words",
+        "embedding",
+        "neutral_projection",
+        "neutral_posterior",
+        "neutral_words",
+    )
+    rows = [[one.persona, str(one.layer), *(_number(getattr(one, name)) for name in names)] for one in readings]
+    means = [_number(float(np.mean([getattr(one, name) for one in readings]))) for name in names]
+    return _table(columns, [*rows, ["*mean*", "", *means]])
+
+
+def _table(columns: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    names = columns.split("|")
+    return [
+        "| " + " | ".join(names) + " |",
+        "|" + "|".join("---" if place == 0 else "--:" for place in range(len(names))) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"
