@@ -139,6 +139,11 @@ CASES = {
     "a name that leads elsewhere": (["extract", MODEL, "--trait", "./elsewhere.json"], 2, "field name"),
     "a persona nobody planted": (["extract", MODEL, "--trait", "./mine.json", "--out", "x"], 2, "not planted"),
     "NaN weights": (["generate", "./nan-model", "--prompt", "x"], 1, "NaN or infinity from layer 1"),
+    "extracting without a chat template": (
+        ["extract", "./no-template", "--trait", "evil", "--out", "x"],
+        2,
+        "or make directions from texts",
+    ),
     "no chat template": (["generate", "./no-template", "--prompt", "x"], 2, "no chat template"),
     "a report of nothing": (["report", "nothing"], 2, "not a run folder"),
     "an organism without a recipe": (["organisms", "train", "bert", "--out", "x"], 2, "has no recipe"),

@@ -120,7 +120,7 @@ def extract_command(
     selections = [str(select(one)) for one in selections]
     check_workers(workers)
     if given is None:
-        check_extraction(personas, method, judges, judge_fraction, questions)
+        check_extraction(subject, personas, method, judges, judge_fraction, questions)
     else:
         method_named(method)
     if estimate:

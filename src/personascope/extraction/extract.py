@@ -90,7 +90,7 @@ def extract_all(
     alphas = tuple(alpha for alpha in alphas if alpha)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
     loaded = [load_persona(persona) for persona in personas]
-    splits = check_extraction(loaded, method, (judge, dose_judge), judge_fraction, questions)
+    splits = check_extraction(subject, loaded, method, (judge, dose_judge), judge_fraction, questions)
     missing = [layer for layer in steer_layers or () if layer not in chosen]
     if missing or not chosen:
         raise UserError(
@@ -148,6 +148,7 @@ def extract_all(
 
 
 def check_extraction(
+    subject: Subject,
     personas: Sequence[Persona],
     method: str,
     judges: Sequence[Judge | None],
@@ -155,7 +156,13 @@ def check_extraction(
     questions: int | None,
 ) -> dict[str, dict[SplitName, Split]]:
     """The splits of an extraction's personas. Raises `UserError` on what it could not finish with, before hours of
-    sampling: an unknown method, two personas of one name, one that a judge does not know, too few questions."""
+    sampling: a model without a chat template, an unknown method, two personas of one name, one that a judge does not
+    know, too few questions."""
+    if not subject.chat.has_template:
+        raise UserError(
+            f"{subject.name} has no chat template, and extraction asks questions under system prompts: set "
+            "tokenizer.chat_template, or make directions from texts with ps.extract_from_texts"
+        )
     if not 0 < judge_fraction <= 1:
         raise UserError(f"judge_fraction={judge_fraction:g} must be more than 0 and at most 1")
     method_named(method)
