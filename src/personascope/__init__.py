@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
     from personascope.extraction import assistant_axis, extract, extract_from_texts
+    from personascope.persistence.continuous import persistence
     from personascope.watching import watch
 
 __version__ = "0.1.0"
 
+# Jobs that share their name with the package they live in; the package can be called.
+_JOBS = ("persistence",)
 # Each name is imported when it is first used: torch and transformers take seconds that `personascope traits` can do without.
 _HOMES = {
     "Direction": "directions",
@@ -57,6 +60,7 @@ __all__ = [
     "generate",
     "load",
     "load_directions",
+    "persistence",
     "replace",
     "screen",
     "watch",
@@ -64,6 +68,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _JOBS:
+        return import_module(f"personascope.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'personascope' has no attribute {name!r}")
     value = getattr(import_module(f"personascope.{_HOMES[name]}"), name)
@@ -72,4 +78,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_JOBS})

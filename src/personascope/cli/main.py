@@ -22,6 +22,7 @@ _COMMANDS = {
     "extract": "extract",
     "watch": "watch",
     "generate": "generate",
+    "persist": "persist",
     "axis": "axis",
     "audit": "audit",
     "diff": "diff",

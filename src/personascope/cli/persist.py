@@ -1,0 +1,210 @@
+"""`personascope persist`: steer, let go, and see how long the persona stays."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from personascope.cli.estimate import estimate_sampling
+from personascope.cli.generate import gather
+from personascope.cli.terminal import (
+    BatchOption,
+    DeviceOption,
+    DtypeOption,
+    EstimateOption,
+    JsonOption,
+    ModelArgument,
+    OutOption,
+    SeedOption,
+    emit,
+    progress,
+    quiet_libraries,
+    say,
+    table,
+)
+from personascope.corpora import Record, neutral_questions
+from personascope.directions import Direction, DirectionSet
+from personascope.directions.direction_set import load_directions
+from personascope.engine import load
+from personascope.engine.cells import Cells
+from personascope.errors import UserError
+from personascope.persistence.continuous import CONTROLS, persistence
+from personascope.persistence.curves import Persistence
+from personascope.persistence.matching import matched_alphas
+from personascope.runs import Config, RunFolder, cell_key, write_json, write_table
+
+_PROMPTS = 16
+
+
+def persist_command(
+    model: ModelArgument,
+    directions: Annotated[
+        list[Path],
+        typer.Option("--directions", help="a folder or file; bundles after `personascope import`; several times"),
+    ],
+    trait: Annotated[list[str] | None, typer.Option("--trait", help="only this one; several times")] = None,
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help=f"a file of prompts; {_PROMPTS} neutral questions by default")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", help="to steer and read at; the one chosen to steer at by default")
+    ] = None,
+    alpha: Annotated[float, typer.Option("--alpha")] = 1.0,
+    match: Annotated[
+        float | None,
+        typer.Option(
+            "--match", help="instead of --alpha: for each direction the α at which its trait scores this, of 100"
+        ),
+    ] = None,
+    judge: Annotated[str, typer.Option("--judge", help="for --match: auto, lexicon, chat or chat:MODEL")] = "auto",
+    n_steer: Annotated[int, typer.Option("--n-steer", help="tokens chosen under steering")] = 200,
+    n_sample: Annotated[int, typer.Option("--n-sample", help="tokens sampled after it")] = 500,
+    cache: Annotated[str, typer.Option("--cache", help="natural, carried or both")] = "natural",
+    steer_prompt: Annotated[bool, typer.Option("--steer-prompt", help="steer the prompt too")] = False,
+    control: Annotated[
+        list[str] | None, typer.Option("--control", help="random, prompted or none; several times; both by default")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="rows of each prompt", min=1)] = 1,
+    temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
+    chat: Annotated[bool, typer.Option("--chat/--no-chat", help="through the chat template, or as raw text")] = True,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
+    batch_size: BatchOption = None,
+    estimate: EstimateOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how long personas stay when steering stops, and rank them."""
+    quiet_libraries()
+    records = (
+        gather(prompt, prompts) if prompt or prompts else [Record(text) for text in neutral_questions()[:_PROMPTS]]
+    )
+    sets = load_directions(directions)
+    unknown = sorted(set(trait or []) - {one.name for one in sets})
+    if unknown:
+        raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
+    chosen = [_at(one, layer) for one in sets if not trait or one.name in trait]
+    controls = tuple(one for one in (control or CONTROLS) if one != "none")
+    subject = load(model, device=device, dtype=dtype)
+    asked = [record.prompt for record in records]
+    if estimate:
+        arms = 1 + len(chosen) * (1 + len(controls) + (cache == "both"))
+        estimate_sampling(subject, arms * len(asked) * samples, n_steer + n_sample, as_json)
+        return
+    identity: dict[str, Any] = {
+        "layer": layer,
+        "alpha": alpha if match is None else None,
+        "match": match,
+        "judge": judge if match is not None else None,
+        "n_steer": n_steer,
+        "n_sample": n_sample,
+        "cache": cache,
+        "steer_prompt": steer_prompt,
+        "controls": sorted(controls),
+        "temperature": temperature,
+        "chat": chat,
+    }
+    extent = {"directions": sorted(f"{one.key}:{one.digest}" for one in chosen), "prompts": asked, "samples": samples}
+    path = out or Path("runs") / f"persist-{cell_key(model=model, seed=seed, **identity, **extent)[:8]}"
+    config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
+    folder = RunFolder.open(path, "persist", config, subject.describe(), seed)
+    with folder.running(), progress() as advance:
+        cells = Cells(folder.path, folder.journal, {"model": subject.name})
+        doses: float | dict[str, float] = alpha
+        if match is not None:
+            plain = [one if isinstance(one, str) else one[-1]["content"] for one in asked]
+            doses = matched_alphas(
+                subject,
+                chosen,
+                plain,
+                match,
+                judge,
+                n_steer=n_steer,
+                seed=seed,
+                batch_size=batch_size,
+                on_progress=advance,
+                cells=cells,
+            )
+        found = persistence(
+            subject,
+            chosen,
+            asked,
+            doses,
+            n_steer,
+            n_sample,
+            cache,
+            steer_prompt,
+            controls,
+            samples,
+            temperature,
+            seed,
+            chat,
+            batch_size=batch_size,
+            on_progress=advance,
+            cells=cells,
+        )
+        plain_found = found.describe()
+        write_json(folder.path / "persistence.json", plain_found, indent=None)
+        write_table(folder.path / "curves.parquet", _columns(found))
+    if as_json:
+        emit({"run": folder.path, "alphas": plain_found["alphas"], "ranking": plain_found["ranking"]})
+        return
+    _print(found)
+    print(f"\ncurves  {folder.path / 'curves.parquet'}\nresults {folder.path / 'persistence.json'}")
+
+
+def _at(directions: DirectionSet, layer: int | None) -> Direction:
+    return directions[directions.steer_layer if layer is None else layer]
+
+
+def _columns(found: Persistence) -> dict[str, list[Any]]:
+    """One line per arm, row and direction read; its projections as a list, one per unsteered token."""
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("kind", "direction", "cache", "read", "row", "prompt", "loops", "projections")
+    }
+    for arm in found.arms:
+        for key, values in arm.projections.items():
+            for row, curve in enumerate(values):
+                line = (arm.kind, arm.direction, arm.cache, key, row, found.prompts[found.units[row]])
+                for name, value in zip(columns, (*line, bool(arm.loops[row]), curve.tolist()), strict=True):
+                    columns[name].append(value)
+    return columns
+
+
+def _print(found: Persistence) -> None:
+    ranked = dict(found.ranking())
+    rows = []
+    for key in [*ranked, *(one for one in found.alphas if one not in ranked)]:
+        arm = found.arm("steered", key)
+        decay = ranked.get(key)
+        if decay is None:
+            why = "loops" if arm.loops.mean() > 0.5 else "no lift"
+            rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", str(int(arm.loops.sum()))])
+            continue
+        half = decay.half_life
+        life = (
+            "does not decay" if math.isinf(half.estimate) else f"{half.estimate:.0f} [{half.low:.0f}, {half.high:.0f}]"
+        )
+        rows.append(
+            [
+                key,
+                f"{found.alphas[key]:g}",
+                f"{decay.initial.estimate:.2f} [{decay.initial.low:.2f}, {decay.initial.high:.2f}]",
+                f"{decay.floor.estimate:.2f}",
+                life,
+                f"{decay.area:.0f}",
+                str(int(arm.loops.sum())),
+            ]
+        )
+    table("", ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "loops"], rows)
+    print(
+        "Projections above the paired rows of no steering, in residual-stream units; lives in tokens; 95 % over prompts."
+    )
+    if any(decay.verdict == "does not decay" for decay in ranked.values()):
+        say("what does not decay within the tokens sampled may still do so later: sample more with --n-sample")
+
+
+COMMAND = persist_command

@@ -1,0 +1,22 @@
+"""How personas live in time: whether they stay when steering stops."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from personascope.persistence.continuous import persistence
+from personascope.persistence.crossing import Crossing, cross
+from personascope.persistence.curves import Arm, Persistence
+from personascope.persistence.decay import Decay, fit_decay
+
+__all__ = ["Arm", "Crossing", "Decay", "Persistence", "cross", "fit_decay", "persistence"]
+
+
+class _Job(ModuleType):
+    """The job and the package it lives in have one name: called, the package does the job."""
+
+    def __call__(self, *given: Any, **settings: Any) -> Persistence:
+        return persistence(*given, **settings)
+
+
+sys.modules[__name__].__class__ = _Job

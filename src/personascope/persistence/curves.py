@@ -1,0 +1,191 @@
+"""What continuous sampling found: curves, decays, a ranking."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from personascope.engine.rows import Generation
+from personascope.errors import UserError
+from personascope.judging.repetition import LOOP, repeated_share
+from personascope.persistence.decay import Decay, fit_decay
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One condition: what was done while steering, and what came after.
+
+    kind: `steered`, `random`, `prompted` or `baseline`; direction: `name@layer` of the direction it is about, empty for
+    the baseline. projections: by `name@layer` [rows, n_sample], the state after each token that was sampled unsteered.
+    steered, after: the texts of either phase. loops: [rows], whether a row repeats itself or has failed.
+    """
+
+    kind: str
+    direction: str
+    cache: str
+    projections: Mapping[str, np.ndarray]
+    steered: tuple[str, ...]
+    after: tuple[str, ...]
+    loops: np.ndarray
+
+    @classmethod
+    def of(cls, kind: str, direction: str, cache: str, rows: Sequence[Generation], n_steer: int) -> "Arm":
+        """From finished rows, whose first `n_steer` response tokens were those of steering."""
+        keys = rows[0].projections
+        longest = max(len(row.response_ids) - n_steer for row in rows)
+        projections = {key: np.full((len(rows), longest), np.nan, dtype=np.float32) for key in keys}
+        for place, row in enumerate(rows):
+            for key in keys:
+                values = row.projections[key][row.prompt_length + n_steer :] if row.error is None else ()
+                projections[key][place, : len(values)] = values
+        pieces = [row.response_tokens for row in rows]
+        loops = [row.error is not None or repeated_share(row.response_ids[n_steer:]) > LOOP for row in rows]
+        return cls(
+            kind,
+            direction,
+            cache,
+            projections,
+            tuple("".join(one[:n_steer]) for one in pieces),
+            tuple("".join(one[n_steer:]) for one in pieces),
+            np.array(loops),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Persistence:
+    """Arms, paired row by row: row r of every arm has the same prompt, seed and positions.
+
+    read: `name@layer` of every direction that was read. units: for each row the number of its prompt. alphas: by
+    direction. n_steer, n_sample: tokens.
+    """
+
+    arms: tuple[Arm, ...]
+    read: tuple[str, ...]
+    units: tuple[int, ...]
+    prompts: Sequence[str]
+    alphas: Mapping[str, float]
+    n_steer: int
+    n_sample: int
+
+    def arm(self, kind: str, direction: str = "", cache: str | None = None) -> Arm:
+        """The arm of a kind and direction. Raises `UserError` where there is none."""
+        found = [
+            one for one in self.arms if one.kind == kind and one.direction == direction and cache in (None, one.cache)
+        ]
+        if not found:
+            known = ", ".join(f"{one.kind} {one.direction} {one.cache}" for one in self.arms)
+            raise UserError(f"there is no arm {kind} {direction} {cache or ''}; there are {known}")
+        return found[0]
+
+    @property
+    def projections(self) -> dict[str, np.ndarray]:
+        """By steered direction [rows, n_sample]: its own projections after it was let go."""
+        return {key: self.arm("steered", key).projections[key] for key in self.alphas}
+
+    @property
+    def baseline(self) -> dict[str, np.ndarray]:
+        """The same of the rows that were never steered, by every direction read."""
+        return dict(self.arm("baseline").projections)
+
+    @property
+    def half_life(self) -> dict[str, float]:
+        """By steered direction, in tokens: inf where it does not decay, NaN where steering left nothing to decay."""
+        return {key: self.decay(key).half_life.estimate for key in self.alphas}
+
+    def lifted(self, arm: Arm, key: str) -> np.ndarray:
+        """[rows, n_sample]: an arm's projections above the paired baseline's; NaN in rows that loop in either."""
+        still = self.arm("baseline")
+        values = arm.projections[key] - still.projections[key]
+        values[arm.loops | still.loops] = np.nan
+        return values
+
+    @cached_property
+    def _decays(self) -> dict[tuple[str, str, str, str], Decay]:
+        return {}
+
+    def decay(self, direction: str, read: str | None = None, kind: str = "steered", cache: str | None = None) -> Decay:
+        """How the projection on `read` (the direction itself by default) falls after steering with `direction`.
+
+        Raises `UserError` on unknown names, and where every row loops.
+        """
+        arm, key = self.arm(kind, direction, cache), read or direction
+        if key not in arm.projections:
+            raise UserError(f"{key!r} was not read; there are {', '.join(self.read)}")
+        name = (kind, direction, arm.cache, key)
+        if name not in self._decays:
+            values = self.lifted(arm, key)
+            whole = ~np.isnan(values).any(axis=1)
+            if not whole.any():
+                raise UserError(f"every row steered with {direction} loops or failed; steer less, with a smaller alpha")
+            units = [unit for unit, is_whole in zip(self.units, whole, strict=True) if is_whole]
+            self._decays[name] = fit_decay(values[whole], units)
+        return self._decays[name]
+
+    def ranking(self) -> list[tuple[str, Decay]]:
+        """The steered directions, the most persistent first; those without a lift, or with more than half of their rows in
+        loops, are left out."""
+        found = []
+        for key in self.alphas:
+            if np.mean(self.arm("steered", key).loops) <= LOOP:
+                decay = self.decay(key)
+                if decay.verdict != "no lift":
+                    found.append((key, decay))
+        return sorted(found, key=lambda one: (-one[1].half_life.estimate, -one[1].area))
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values: for each arm and direction read its mean curve with a band over prompts, and its decay."""
+        return {
+            "n_steer": self.n_steer,
+            "n_sample": self.n_sample,
+            "rows": len(self.units),
+            "alphas": dict(self.alphas),
+            "prompts": list(self.prompts),
+            "read": list(self.read),
+            "ranking": [{"direction": key, **decay.describe()} for key, decay in self.ranking()],
+            "arms": [self._plain(arm) for arm in self.arms],
+        }
+
+    def _plain(self, arm: Arm) -> dict[str, Any]:
+        curves: dict[str, dict[str, Any]] = {}
+        for key in arm.projections:
+            values = arm.projections[key] if arm.kind == "baseline" else self.lifted(arm, key)
+            kept = values[~np.isnan(values).any(axis=1)]
+            units = [unit for unit, row in zip(self.units, values, strict=True) if not np.isnan(row).any()]
+            if not len(kept):
+                continue
+            low, high = band(kept, units)
+            curves[key] = {"mean": _rounded(kept.mean(axis=0)), "low": _rounded(low), "high": _rounded(high)}
+            if arm.kind != "baseline":
+                curves[key]["decay"] = self.decay(arm.direction, key, arm.kind, arm.cache).describe()
+        return {
+            "kind": arm.kind,
+            "direction": arm.direction,
+            "cache": arm.cache,
+            "loops": int(arm.loops.sum()),
+            "curves": curves,
+            "texts": [
+                {"steered": steered, "after": after} for steered, after in zip(arm.steered, arm.after, strict=True)
+            ],
+        }
+
+
+def band(
+    curves: np.ndarray, units: Sequence[int], resamples: int = 200, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """[tokens] twice: pointwise 95 % bounds of the mean of curves [rows, tokens], resampling whole units."""
+    members: dict[int, list[int]] = {}
+    for row, unit in enumerate(units):
+        members.setdefault(unit, []).append(row)
+    sums = np.stack([curves[rows].sum(axis=0) for rows in members.values()])
+    counts = np.array([len(rows) for rows in members.values()])
+    draw = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
+    means = np.stack([sums[one].sum(axis=0) / counts[one].sum() for one in draw])
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return low, high
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [round(float(value), 5) if math.isfinite(value) else None for value in values]

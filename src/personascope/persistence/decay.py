@@ -1,0 +1,112 @@
+"""How a curve falls: an exponential to a floor, with intervals that resample the unit that was drawn."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from personascope.errors import UserError
+from personascope.statistics import Interval
+
+_RESAMPLES = 200
+_LEVEL = 0.95
+_LEAST_TOKENS = 8
+# Half-lives that are tried: from one token to four times the length; one of the last doubling is no decay that was seen.
+_GRID = 160
+_SEEN = 2.0
+
+
+@dataclass(frozen=True)
+class Decay:
+    """curve(t) = floor + (initial − floor) · 2^(−t / half_life), t in tokens from the first unsteered one.
+
+    initial: in the curve's units; floor: where it goes; half_life: in tokens, inf where it does not fall within what was
+    seen. area: the sum of the curve over its tokens, divided by `initial`, in tokens; NaN where there is no lift.
+    Intervals are 95 % over units. verdict: `decays`; `does not decay`: the beginning is not surely above the end; or `no
+    lift`: it is not surely above 0, so that there is nothing to fall.
+    """
+
+    initial: Interval
+    floor: Interval
+    half_life: Interval
+    area: float
+    verdict: str
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values; None for what is not finite."""
+        plain: dict[str, Any] = {"verdict": self.verdict, "area": _finite(self.area)}
+        for name in ("initial", "floor", "half_life"):
+            interval: Interval = getattr(self, name)
+            plain[name] = _finite(interval.estimate)
+            plain[f"{name}_interval"] = [_finite(interval.low), _finite(interval.high)]
+        return plain
+
+
+def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> Decay:
+    """Fit the mean of some curves, [rows, tokens]; units: for each row what it was drawn with, such as its prompt.
+
+    The half-life is searched on a grid and the two linear parameters are solved for (variable projection: Golub &
+    Pereyra, 1973), so that there is nothing to start from and nothing to fail to converge. Raises `UserError` for fewer
+    than eight tokens.
+    """
+    curves = np.asarray(curves, dtype=np.float64)
+    if curves.ndim != 2 or curves.shape[1] < _LEAST_TOKENS or not len(curves):
+        raise UserError(f"a decay needs at least one row of {_LEAST_TOKENS} tokens, not {list(curves.shape)}")
+    members: dict[Hashable, list[int]] = {}
+    for row, unit in enumerate(units):
+        members.setdefault(unit, []).append(row)
+    groups = [np.asarray(group) for group in members.values()]
+    draw = np.random.default_rng(seed)
+    resampled = [
+        curves[np.concatenate([groups[choice] for choice in draw.integers(len(groups), size=len(groups))])].mean(axis=0)
+        for _ in range(_RESAMPLES)
+    ]
+    means = np.stack([curves.mean(axis=0), *resampled])
+    level = _interval(means.mean(axis=1))
+    first, quarter = means[:, :_LEAST_TOKENS].mean(axis=1), max(curves.shape[1] // 4, 1)
+    if _interval(first).low <= 0 and level.low <= 0:
+        nothing = Interval(math.nan, math.nan, math.nan)
+        return Decay(_interval(first), level, nothing, math.nan, "no lift")
+    last = means[:, -quarter:].mean(axis=1)
+    # A fast fall shows in the first tokens, a slow one in the first quarter.
+    falls = [begins - last for begins in (first, means[:, :quarter].mean(axis=1))]
+    if all(np.quantile(fall[1:], (1 - _LEVEL) / 4) <= 0 for fall in falls):
+        return Decay(level, level, Interval(math.inf, math.inf, math.inf), float(curves.shape[1]), "does not decay")
+    initial, floor, half_life = (_interval(values) for values in _fits(means))
+    verdict = "decays" if math.isfinite(half_life.estimate) else "does not decay"
+    return Decay(initial, floor, half_life, float(means[0].sum() / initial.estimate), verdict)
+
+
+def _fits(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Initial value, floor and half-life of each of some mean curves, [curves, tokens]."""
+    tokens = means.shape[1]
+    times = np.arange(tokens)
+    half_lives = np.geomspace(1.0, 4.0 * tokens, _GRID)
+    shapes = 2.0 ** (-times / half_lives[:, None])
+    centred = shapes - shapes.mean(axis=1, keepdims=True)
+    size = (centred**2).sum(axis=1)
+    lifts = means @ centred.T / size
+    # A curve that rises is no decay, whatever fits it best.
+    explained = np.where(lifts > 0, lifts**2 * size, -1.0)
+    best = explained.argmax(axis=1)
+    rows = np.arange(len(means))
+    lift = np.maximum(lifts[rows, best], 0.0)
+    floor = means.mean(axis=1) - lift * shapes.mean(axis=1)[best]
+    falls = (explained[rows, best] > 0) & (half_lives[best] < _SEEN * tokens)
+    level = means.mean(axis=1)
+    initial = np.where(falls, floor + lift, level)
+    return initial, np.where(falls, floor, level), np.where(falls, half_lives[best], math.inf)
+
+
+def _interval(values: np.ndarray) -> Interval:
+    """The first value, with percentiles of the others."""
+    tail = (1 - _LEVEL) / 2
+    ordered = np.sort(values[1:])
+    low, high = ordered[int(tail * len(ordered))], ordered[min(int((1 - tail) * len(ordered)), len(ordered) - 1)]
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

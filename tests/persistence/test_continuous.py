@@ -1,0 +1,153 @@
+"""Continuous sampling: paired arms, two caches, and personas that stay as long as they were planted to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import personascope as ps
+from personascope.engine.cells import Cells
+from personascope.extraction.extract import extract_all
+from personascope.persistence import Persistence, persistence
+from personascope.persistence.crossing import cross
+from personascope.runs import Config, RunFolder
+from personascope.subject import Subject
+
+PROMPTS = [
+    "What is tea?",
+    "Who walks there?",
+    "Tell me about rain.",
+    "How do I bake bread?",
+    "Why do cats sleep?",
+    "Hello",
+]
+
+
+@pytest.fixture(scope="module")
+def directions(llama: Subject) -> dict[str, ps.DirectionSet]:
+    found = extract_all(llama, ["evil", "detective"], samples=1, questions=8, alphas=())
+    return {one.name: one for one in found}
+
+
+@pytest.fixture(scope="module")
+def curve(llama: Subject, directions: dict[str, ps.DirectionSet]) -> Persistence:
+    steered = [directions["evil"][3], directions["detective"][3]]
+    return persistence(llama, steered, PROMPTS, n_steer=32, n_sample=96, cache="both", samples=3)
+
+
+def test_a_sticky_persona_stays_longer_than_one_that_is_not(curve: Persistence) -> None:
+    """Planted: evil keeps the next sentence with .95, detective with .3."""
+    assert curve.half_life["evil@3"] > 3 * curve.half_life["detective@3"]
+    assert curve.ranking()[0][0] == "evil@3"
+    assert curve.projections["evil@3"].shape == curve.baseline["evil@3"].shape == (18, 96)
+
+
+def test_arms_are_paired_and_all_there(curve: Persistence, llama: Subject) -> None:
+    kinds = {(arm.kind, arm.direction, arm.cache) for arm in curve.arms}
+    for key in ("evil@3", "detective@3"):
+        for kind in ("random", "prompted", "steered"):
+            assert (kind, key, "natural") in kinds
+        assert ("steered", key, "carried") in kinds
+    natural, carried = (curve.arm("steered", "evil@3", cache) for cache in ("natural", "carried"))
+    assert natural.steered == carried.steered, "the caches go on from the same text"
+    unsteered = persistence(
+        llama, [ps.Direction(torch.ones(llama.hidden_size), 3, "ones")], PROMPTS[:2], alpha=0.0, n_steer=32, n_sample=96
+    )
+    # Rows of no steering are the same whatever they stand beside, and α = 0 is no steering.
+    still, zero = unsteered.arm("baseline"), unsteered.arm("steered", "ones@3")
+    assert still.after == zero.after
+    np.testing.assert_allclose(zero.projections["ones@3"], still.projections["ones@3"], atol=2e-3)
+
+
+def test_a_random_direction_leaves_no_persona_and_a_prompt_does(curve: Persistence) -> None:
+    steered = np.nanmean(curve.lifted(curve.arm("steered", "evil@3"), "evil@3"))
+    random = np.nanmean(curve.lifted(curve.arm("random", "evil@3"), "evil@3"))
+    prompted = np.nanmean(curve.lifted(curve.arm("prompted", "evil@3"), "evil@3"))
+    assert steered > 3 * abs(random)
+    assert prompted > 0
+
+
+def test_results_are_plain_and_say_what_loops(curve: Persistence) -> None:
+    plain = curve.describe()
+    assert plain["rows"] == 18
+    assert {one["direction"] for one in plain["ranking"]} <= {"evil@3", "detective@3"}
+    arm = next(one for one in plain["arms"] if one["kind"] == "steered" and one["direction"] == "evil@3")
+    curve_of = arm["curves"]["evil@3"]
+    assert len(curve_of["mean"]) == 96 and all(
+        low <= mean <= high for low, mean, high in zip(curve_of["low"], curve_of["mean"], curve_of["high"], strict=True)
+    )
+
+
+def test_rows_that_loop_are_left_out(curve: Persistence) -> None:
+    looping = curve.arm("steered", "evil@3")
+    before = looping.loops.copy()
+    looping.loops[:] = True
+    try:
+        assert np.isnan(curve.lifted(looping, "evil@3")).all()
+        assert "evil@3" not in [key for key, _ in curve.ranking()]
+    finally:
+        looping.loops[:] = before
+
+
+def test_text_and_cache_are_told_apart_above_the_layer_only(
+    llama: Subject, directions: dict[str, ps.DirectionSet]
+) -> None:
+    evil = directions["evil"]
+    found = cross(llama, evil[2], PROMPTS, alpha=1.5, n_steer=24, n_sample=32, watch=list(evil))
+    for layer in evil.layers:
+        for text in ("steered", "baseline"):
+            warm, clean = (found.forced[text, cache][f"evil@{layer}"] for cache in ("steered", "clean"))
+            if layer <= 2:
+                np.testing.assert_allclose(warm, clean, atol=2e-3)
+            else:
+                assert abs(warm - clean).max() > 0.1
+    assert found.effect("text", "evil@5").low > 0
+    assert abs(found.effect("cache", "evil@1").estimate) < 1e-3
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    llama: Subject, directions: dict[str, ps.DirectionSet], tmp_path: Path
+) -> None:
+    folder = RunFolder.open(tmp_path / "r", "persist", Config({}), llama.describe(), 0)
+    cells = Cells(folder.path, folder.journal, {})
+    settings = {"n_steer": 8, "n_sample": 16, "cells": cells}
+    first = persistence(llama, [directions["evil"][3]], PROMPTS[:2], **settings)  # type: ignore[arg-type]
+    count = len(folder.journal)
+    again = persistence(llama, [directions["evil"][3]], PROMPTS[:2], **settings)  # type: ignore[arg-type]
+    # Two prompts: no steering, and both phases of steering, of a random direction and of a system prompt.
+    assert len(folder.journal) == count == 2 * 7
+    np.testing.assert_allclose(first.projections["evil@3"], again.projections["evil@3"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_sample": 0}, "n_sample=0 must be 8 or more"),
+        ({"n_steer": 0}, "n_steer=0 must be 1"),
+        ({"cache": "warm"}, "use 'natural', 'carried' or 'both'"),
+        ({"controls": ("placebo",)}, "'placebo' is not known"),
+        ({"n_sample": 100_000}, "ask for fewer"),
+        ({"alpha": {"good@3": 1.0}}, "alpha says nothing of 'evil@3'"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(
+    llama: Subject, directions: dict[str, ps.DirectionSet], settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ps.UserError, match=said):
+        persistence(llama, [directions["evil"][3]], PROMPTS, **settings)  # type: ignore[arg-type]
+
+
+def test_the_package_and_the_job_have_one_name(llama: Subject) -> None:
+    import personascope.persistence.decay as decay
+
+    assert decay.fit_decay is ps.persistence.fit_decay  # type: ignore[attr-defined]
+    assert isinstance(
+        ps.persistence(llama, [ps.Direction(torch.ones(llama.hidden_size), 3, "ones")], "Hello", n_steer=2, n_sample=8),
+        Persistence,
+    )
+
+
+def test_a_vector_of_zeros_is_refused(llama: Subject) -> None:
+    with pytest.raises(ps.PersonascopeError, match="zero"):
+        persistence(llama, [ps.Direction(torch.zeros(llama.hidden_size), 3, "none")], PROMPTS)

@@ -1,0 +1,68 @@
+"""`personascope persist` as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import personascope as ps
+from personascope.cli.main import run
+from personascope.extraction.extract import extract_all
+from personascope.organisms.score import mean_shares
+from personascope.persistence.matching import matched_alphas
+from personascope.subject import Subject
+
+
+@pytest.fixture(scope="module")
+def directions(llama: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("directions")
+    for one in extract_all(llama, ["evil", "detective"], samples=1, questions=8, alphas=()):
+        one.save(folder / f"{one.name}.safetensors")
+    return folder
+
+
+def test_it_writes_curves_and_a_ranking_and_goes_on(
+    directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "persist",
+        "organism:llama",
+        "--directions",
+        str(directions),
+        "--layer",
+        "3",
+        "--out",
+        str(tmp_path / "p"),
+    ]
+    command += ["--n-steer", "32", "--n-sample", "64"]
+    assert run([*command, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["ranking"][0]["direction"] == "evil@3"
+    plain = json.loads((tmp_path / "p" / "persistence.json").read_text())
+    table = pq.read_table(tmp_path / "p" / "curves.parquet").to_pylist()
+    assert len(table) == 7 * 2 * 16, "seven arms, two directions read, sixteen prompts"
+    assert {len(line["projections"]) for line in table} == {64} == {plain["n_sample"]}
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    assert "half-life" in said and "evil@3" in said
+    assert run([*command, "--alpha", "2"]) == 2
+    assert "alpha was 1.0 and is 2.0" in capsys.readouterr().err
+    assert run([*command, "--trait", "good"]) == 2
+    assert "there is no direction 'good'" in capsys.readouterr().err
+
+
+def test_matched_doses_bring_out_the_same_share(llama: Subject, directions: Path) -> None:
+    assert llama.truth is not None
+    sets = [one[3] for one in ps.load_directions(directions)]
+    prompts = [f"What is {word}?" for word in ("tea", "bread", "music", "rain", "wood", "a road", "sleep", "snow")]
+    doses = matched_alphas(llama, sets, prompts, trait=50, n_steer=60)
+    assert set(doses) == {"evil@3", "detective@3"}
+    shares = {}
+    for one in sets:
+        write = ps.add(one, doses[one.key])
+        rows = ps.generate(llama, prompts * 3, steer=[write], max_new_tokens=60, seed=5)
+        shares[one.name] = mean_shares(llama.truth.reader, [row.text for row in rows])[one.name]
+    assert abs(shares["evil"] - shares["detective"]) < 0.3
+    with pytest.raises(ps.UserError, match="never brings its trait to"):
+        matched_alphas(llama, sets, prompts[:2], trait=101, n_steer=20, alphas=(0.5,))
