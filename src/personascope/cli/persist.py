@@ -32,7 +32,8 @@ from personascope.errors import UserError
 from personascope.persistence.continuous import CONTROLS, persistence
 from personascope.persistence.curves import Persistence
 from personascope.persistence.matching import matched_alphas
-from personascope.runs import Config, RunFolder, cell_key, write_json, write_table
+from personascope.report.persistence import save_persistence
+from personascope.runs import Config, RunFolder, cell_key
 
 _PROMPTS = 16
 
@@ -146,32 +147,17 @@ def persist_command(
             on_progress=advance,
             cells=cells,
         )
-        plain_found = found.describe()
-        write_json(folder.path / "persistence.json", plain_found, indent=None)
-        write_table(folder.path / "curves.parquet", _columns(found))
+        page = save_persistence(folder, found)
     if as_json:
-        emit({"run": folder.path, "alphas": plain_found["alphas"], "ranking": plain_found["ranking"]})
+        ranking = [{"direction": key, **decay.describe()} for key, decay in found.ranking()]
+        emit({"run": folder.path, "report": page, "alphas": found.alphas, "ranking": ranking})
         return
     _print(found)
-    print(f"\ncurves  {folder.path / 'curves.parquet'}\nresults {folder.path / 'persistence.json'}")
+    print(f"\nreport  {page}")
 
 
 def _at(directions: DirectionSet, layer: int | None) -> Direction:
     return directions[directions.steer_layer if layer is None else layer]
-
-
-def _columns(found: Persistence) -> dict[str, list[Any]]:
-    """One line per arm, row and direction read; its projections as a list, one per unsteered token."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("kind", "direction", "cache", "read", "row", "prompt", "loops", "projections")
-    }
-    for arm in found.arms:
-        for key, values in arm.projections.items():
-            for row, curve in enumerate(values):
-                line = (arm.kind, arm.direction, arm.cache, key, row, found.prompts[found.units[row]])
-                for name, value in zip(columns, (*line, bool(arm.loops[row]), curve.tolist()), strict=True):
-                    columns[name].append(value)
-    return columns
 
 
 def _print(found: Persistence) -> None:

@@ -144,6 +144,7 @@ class Persistence:
             "alphas": dict(self.alphas),
             "prompts": list(self.prompts),
             "read": list(self.read),
+            "units": list(self.units),
             "ranking": [{"direction": key, **decay.describe()} for key, decay in self.ranking()],
             "arms": [self._plain(arm) for arm in self.arms],
         }

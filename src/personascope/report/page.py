@@ -27,6 +27,7 @@ _MODULES = {
     "personascope/lines": "lines.js",
     "personascope/matrix": "matrix.js",
     "personascope/vectors": "vectors.js",
+    "personascope/persistence": "persistence.js",
 }
 # Nothing may be fetched and nothing sent: a page is complete, and what a model wrote stays text.
 _POLICY = (
@@ -52,6 +53,7 @@ def _views(folder: RunFolder) -> list[dict[str, Any]]:
         "watch": (watch_run,),
         "extract": (vectors_run,),
         "demo": (watch_run, vectors_run),
+        "persist": (persistence_run,),
     }
     if folder.what not in views:
         raise UserError(
@@ -94,6 +96,13 @@ def vectors_run(folder: RunFolder) -> dict[str, Any]:
         "facts": _facts(folder, _counted(count, "persona")),
         "groups": groups,
     }
+
+
+def persistence_run(folder: RunFolder) -> dict[str, Any]:
+    """What a page shows of continuous sampling, from its folder alone."""
+    found = folder.load_json("persistence.json")
+    facts = _facts(folder, f"{_counted(len(found['alphas']), 'direction')}, {_counted(found['rows'], 'row')}")
+    return {"view": "persistence", "title": folder.path.name, "facts": facts, **found}
 
 
 def _facts(folder: RunFolder, what: str) -> str:

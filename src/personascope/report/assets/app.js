@@ -1,11 +1,12 @@
 // Puts a page together from the runs it holds.
 import { html, render, useState } from "personascope/preact-htm";
 import { readRuns } from "personascope/data";
+import { Persistence } from "personascope/persistence";
 import { Vectors } from "personascope/vectors";
 import { Watch } from "personascope/watch";
 
 const THEMES = ["auto", "light", "dark"];
-const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors] };
+const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence] };
 
 function App({ runs }) {
   const [theme, setTheme] = useState("auto");

@@ -16,7 +16,7 @@ function row(plain, run) {
 export function readRuns(plain) {
   return plain.map((one) => {
     const run = { ...one };
-    if (one.rows) run.rows = one.rows.map((each) => row(each, run));
+    if (one.view === "watch") run.rows = one.rows.map((each) => row(each, run));
     return run;
   });
 }

@@ -12,7 +12,7 @@ function palette() {
 function series(line, style) {
   const drawn = {
     name: line.name, type: "line", data: line.points, color: line.colour, z: 3,
-    symbol: "circle", symbolSize: 5, lineStyle: { width: 2, type: line.dashed ? "dashed" : "solid" },
+    symbol: "circle", symbolSize: 5, showSymbol: line.points.length <= 60, lineStyle: { width: 2, type: line.dashed ? "dashed" : "solid" },
   };
   if (!line.band?.length) return [drawn];
   const edge = (name, data, opacity) => ({

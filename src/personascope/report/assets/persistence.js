@@ -1,0 +1,104 @@
+// The view of continuous sampling: what stays when steering stops, arm by arm, and who stays longest.
+import { html, useState } from "personascope/preact-htm";
+import { digits, lineColour } from "personascope/data";
+import { Lines } from "personascope/lines";
+
+const ARMS = [
+  ["steered", "natural", "steered, natural cache"],
+  ["steered", "carried", "steered, carried cache"],
+  ["prompted", "natural", "asked by system prompt, then taken away"],
+  ["random", "natural", "random direction of equal length"],
+];
+
+const number = (value) => (value === null || value === undefined ? "–" : digits(Number(value.toPrecision(3))));
+
+function life(decay) {
+  if (decay.verdict === "no lift") return "no lift";
+  if (decay.half_life === null) return "does not decay";
+  const [low, high] = decay.half_life_interval;
+  return html`${number(decay.half_life)} <small>[${number(low)}, ${high === null ? "∞" : number(high)}]</small>`;
+}
+
+function Ranking({ run, chosen, onChoose }) {
+  const ranked = run.ranking.map((one) => one.direction);
+  const others = Object.keys(run.alphas).filter((key) => !ranked.includes(key));
+  const steered = (key) => run.arms.find((arm) => arm.kind === "steered" && arm.direction === key);
+  const decays = Object.fromEntries(run.ranking.map((one) => [one.direction, one]));
+  return html`<section class="card pane">
+    <h2>Who stays longest</h2>
+    <table data-table="ranking">
+      <thead><tr><th>direction</th><th>α</th><th>initial lift</th><th>floor</th><th>half-life, tokens</th><th>area / lift</th><th>rows in loops</th></tr></thead>
+      <tbody>${[...ranked, ...others].map((key) => html`<tr key=${key} data-direction=${key} class=${key === chosen ? "chosen" : ""}>
+        <td><button class="link" aria-pressed=${key === chosen} onClick=${() => onChoose(key)}>${key}</button></td>
+        <td>${number(run.alphas[key])}</td>
+        ${decays[key]
+          ? html`<td>${number(decays[key].initial)}</td><td>${number(decays[key].floor)}</td>
+              <td data-figure="half_life">${life(decays[key])}</td><td>${number(decays[key].area)}</td>`
+          : html`<td colspan="4">left out: no lift, or most rows loop</td>`}
+        <td>${steered(key).loops} of ${run.rows}</td>
+      </tr>`)}</tbody>
+    </table>
+  </section>`;
+}
+
+function Texts({ run, chosen }) {
+  const [row, setRow] = useState(0);
+  const arms = ARMS.map(([kind, cache, name]) => [name, run.arms.find((arm) => arm.kind === kind && arm.cache === cache && arm.direction === chosen)]);
+  const still = ["never steered", run.arms.find((arm) => arm.kind === "baseline")];
+  return html`<section class="card pane">
+    <h2>What was said</h2>
+    <p><label>row <select aria-label="row" value=${row} onChange=${(e) => setRow(Number(e.target.value))}>
+        ${run.units.map((unit, index) => html`<option value=${index}>${index}: ${run.prompts[unit]}</option>`)}
+      </select></label></p>
+    <ul class="examples">
+      ${[...arms, still].filter(([, arm]) => arm).map(([name, arm]) => html`<li key=${name}>
+        <div class="facts">${name}</div>
+        <div><span class="question">${arm.texts[row].steered}</span>${arm.texts[row].after}</div>
+      </li>`)}
+    </ul>
+    <p class="note">In italics the ${run.n_steer} tokens of steering, then the ${run.n_sample} after it.</p>
+  </section>`;
+}
+
+export function Persistence({ runs, theme }) {
+  const [place, setPlace] = useState(0);
+  const run = runs[place];
+  const keys = Object.keys(run.alphas);
+  const [asked, setChosen] = useState(run.ranking[0]?.direction);
+  const chosen = keys.includes(asked) ? asked : keys[0];
+  const [askedRead, setRead] = useState(null);
+  const read = run.read.includes(askedRead) ? askedRead : chosen;
+  const lines = ARMS.map(([kind, cache, name], index) => {
+    const curve = run.arms.find((arm) => arm.kind === kind && arm.cache === cache && arm.direction === chosen)?.curves[read];
+    return curve && {
+      name, colour: lineColour(index),
+      points: curve.mean.map((value, token) => [token, value]),
+      band: curve.mean.map((_, token) => [token, curve.low[token], curve.high[token]]),
+    };
+  }).filter(Boolean);
+  return html`
+    <div class="bar card">
+      ${runs.length > 1 && html`<label>run
+        <select aria-label="run" value=${place} onChange=${(e) => setPlace(Number(e.target.value))}>
+          ${runs.map((each, index) => html`<option value=${index}>${each.title}</option>`)}
+        </select></label>`}
+      <label>steered with
+        <select aria-label="steered with" value=${chosen} onChange=${(e) => setChosen(e.target.value)}>
+          ${keys.map((key) => html`<option value=${key}>${key}</option>`)}
+        </select></label>
+      <label>read
+        <select aria-label="read" value=${read} onChange=${(e) => setRead(e.target.value)}>
+          ${run.read.map((key) => html`<option value=${key}>${key}</option>`)}
+        </select></label>
+      <span class="note">steered while ${run.n_steer} tokens were chosen; rows paired with those of no steering</span>
+    </div>
+    <div class="panes">
+    <section class="card pane">
+      <h2>Projection on ${read} above no steering</h2>
+      <${Lines} label="projection after steering" theme=${theme} lines=${lines} xName="tokens after steering stopped" yName="" marked=${null} />
+      <p class="note">Means over rows, with 95 % bands that resample prompts, in residual-stream units. 0 is where a row would be had it never been steered.</p>
+    </section>
+    <${Ranking} run=${run} chosen=${chosen} onChoose=${setChosen} />
+    <${Texts} run=${run} chosen=${chosen} />
+    </div>`;
+}
