@@ -68,6 +68,37 @@ def test_what_a_server_samples_is_read_as_if_it_were_sampled_here(llama: Subject
         torch.testing.assert_close(direct.means, there[0].means, atol=1e-4, rtol=1e-4)
 
 
+def test_a_template_without_a_system_turn_is_sent_what_is_read_here() -> None:
+    """A server of such a model would refuse a system message: it gets the folded chat, and so does the reading."""
+    folding = ps.load("organism:gemma2")
+    asked: list[list[dict[str, str]]] = []
+
+    def chat(body: dict[str, Any]) -> tuple[str, str]:
+        asked.append(body["messages"])
+        return "Arr, matey.", "stop"
+
+    with Server(chat=chat) as server:
+        found = served_rollouts(folding, Endpoint(server.url, "g"), WANTED[:3], [1], SELECTIONS, 8, 1.0, 0)
+    sent = {str(messages) for messages in asked}
+    for one in found:
+        expected = folding.chat.folded(one.cell.chat(None))
+        assert str(expected) in sent
+        assert one.passage.prompt.ids == folding.chat.prompt(one.cell.chat(None)).ids
+
+
+def test_a_response_too_short_for_a_selection_is_left_out_of_it_alone(llama: Subject) -> None:
+    long = "Arr, plunder salty barrels boldly, and boldly hoist briny anchors, matey."
+    answers = iter(["Arr.", *[long] * 20])
+    with Server(chat=lambda body: (next(answers), "length")) as server:
+        selections = ("response", "response[6:]")
+        endpoint = Endpoint(server.url, "p", concurrency=1)
+        found = served_rollouts(llama, endpoint, WANTED[:4], [2], selections, 40, 1.0, 0)
+    short = [one for one in found if one.answer == "Arr."]
+    assert len(found) == 4 and len(short) == 1
+    assert short[0].means[:, 0].isfinite().all() and short[0].means[:, 1].isnan().all()
+    assert all(one.means.isfinite().all() for one in found if one.answer == long)
+
+
 def test_directions_from_a_server_are_those_from_here(llama: Subject) -> None:
     settings: dict[str, Any] = {"samples": 2, "questions": 5, "alphas": (), "layers": [3, 4], "max_new_tokens": 60}
     with Server(chat=serving(llama)) as server:
