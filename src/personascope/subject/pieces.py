@@ -1,8 +1,13 @@
 """Aligning tokens to text."""
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase
+
+# Text by ids, for each tokenizer: the same pairs of tokens come again and again.
+_DECODED: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[int, ...], str]] = WeakKeyDictionary()
+_MOST = 200_000
 
 
 def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
@@ -26,6 +31,12 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    text = tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    assert isinstance(text, str)
+    known = _DECODED.setdefault(tokenizer, {})
+    key = tuple(ids)
+    text = known.get(key)
+    if text is None:
+        if len(known) >= _MOST:
+            known.clear()
+        text = str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        known[key] = text
     return text

@@ -1,0 +1,121 @@
+"""Whether measured half-lives are those of the planted chain, as the model has learned it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.stats import linregress, spearmanr, t
+
+from personascope.directions import Direction
+from personascope.errors import UserError
+from personascope.organisms.parse import Reading
+from personascope.organisms.truth import Truth
+from personascope.persistence.continuous import persistence
+from personascope.persistence.curves import Arm
+from personascope.statistics import Interval
+from personascope.subject import Subject
+
+# A learned stickiness needs so many sentences of the persona to be told from chance.
+_LEAST_SENTENCES = 30
+
+
+@dataclass(frozen=True)
+class Persisting:
+    """One persona after steering. planted, learned: stickiness, as the corpus has it, and in text that the model wrote after
+    a system prompt was taken away, which the half-life is not measured on. half_life: measured on projections, in tokens;
+    predicted: of the chain with the learned stickiness, in tokens."""
+
+    persona: str
+    planted: float
+    learned: float
+    half_life: Interval
+    predicted: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Over personas. rank: Spearman's, of half-lives with learned stickiness. slope: of half-life on what is predicted,
+    through a least-squares line in logarithms, with its 95 % interval."""
+
+    rank: float
+    slope: Interval
+
+
+def check_persisting(
+    subject: Subject,
+    directions: Sequence[tuple[Direction, float]],
+    prompts: Sequence[str],
+    samples: int = 8,
+    n_steer: int = 48,
+    n_sample: int = 480,
+    seed: int = 0,
+) -> list[Persisting]:
+    """Steer with each (direction, α), let go, and set the half-lives beside the chain's."""
+    truth = subject.truth
+    if truth is None:
+        raise UserError("half-lives can be checked only where stickiness is planted; use an organism")
+    found = persistence(
+        subject,
+        [direction for direction, _ in directions],
+        prompts,
+        {direction.key: alpha for direction, alpha in directions},
+        n_steer,
+        n_sample,
+        controls=("prompted",),
+        samples=samples,
+        seed=seed,
+    )
+    out = []
+    for direction, _ in directions:
+        decay = found.decay(direction.key)
+        labels = sentences(truth, found.arm("prompted", direction.key))
+        learned = learned_stickiness(truth, labels, direction.name)
+        length = float(np.mean([tokens for row in labels for _, tokens in row]))
+        lasting = length * math.log(2) / -math.log(min(max(learned, 1e-3), 1 - 1e-3))
+        planted = truth.stickiness[direction.name]
+        out.append(Persisting(direction.name, planted, learned, decay.half_life, lasting, len(found.units)))
+    return out
+
+
+def sentences(truth: Truth, arm: Arm) -> list[list[tuple[int, int]]]:
+    """For each row of an arm its whole sentences after steering: the persona that their words are likeliest of, as a column
+    of `Truth.personas`, and their length in words and marks."""
+    rows = []
+    for text in arm.after:
+        # The first piece is the rest of a sentence that began before.
+        readings, _ = truth.reader.sentences(text.partition(".")[2])
+        rows.append([(_likeliest(truth, reading), len(reading.words)) for reading in readings])
+    return rows
+
+
+def learned_stickiness(truth: Truth, labels: Sequence[Sequence[tuple[int, int]]], persona: str) -> float:
+    """How often a sentence of a persona keeps it, the chance to draw it anew taken out; NaN of too few sentences."""
+    column = truth.grammar.index[persona]
+    kept = [after == column for row in labels for (now, _), (after, _) in pairwise(row) if now == column]
+    if len(kept) < _LEAST_SENTENCES:
+        return math.nan
+    redrawn = float(truth.grammar.redraw[column])
+    return (float(np.mean(kept)) - redrawn) / (1 - redrawn)
+
+
+def agreement(found: Sequence[Persisting]) -> Agreement:
+    """Over the personas that decay and whose stickiness could be told."""
+    known = [one for one in found if math.isfinite(one.half_life.estimate) and math.isfinite(one.learned)]
+    rank = float(spearmanr([one.learned for one in known], [one.half_life.estimate for one in known]).statistic)
+    line = linregress([math.log(one.predicted) for one in known], [math.log(one.half_life.estimate) for one in known])
+    reach = float(t.ppf(0.975, len(known) - 2)) * line.stderr
+    return Agreement(rank, Interval(line.slope, line.slope - reach, line.slope + reach))
+
+
+def _likeliest(truth: Truth, reading: Reading) -> int:
+    """The persona whose words a sentence holds, each as likely beforehand as any other."""
+    grammar = truth.grammar
+    logs = np.zeros(len(grammar.personas))
+    for slot, word in reading.fills:
+        if slot in grammar.slot_words:
+            table = grammar.emission(slot, grammar.shares())
+            logs += np.log(table[:, grammar.slot_words[slot].index(word)])
+    return int(logs.argmax())

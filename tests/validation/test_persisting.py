@@ -1,0 +1,39 @@
+"""Learned stickiness is read off text as it was planted there."""
+
+import math
+
+import numpy as np
+import pytest
+
+from personascope.organisms.conversation import Sampler
+from personascope.persistence.curves import Arm
+from personascope.statistics import Interval
+from personascope.subject import Subject
+from personascope.validation.persisting import Persisting, agreement, learned_stickiness, sentences
+
+
+def test_stickiness_is_found_in_text_of_the_grammar(llama: Subject) -> None:
+    assert llama.truth is not None
+    grammar = llama.truth.grammar
+    sampler = Sampler(grammar, seed=5)
+    texts = tuple(" ".join(one.text for one in sampler.document(80)) for _ in range(150))
+    arm = Arm("prompted", "x@0", "natural", {}, ("",) * len(texts), texts, np.zeros(len(texts), dtype=bool))
+    labels = sentences(llama.truth, arm)
+    for name in grammar.personas[1:]:
+        assert learned_stickiness(llama.truth, labels, name) == pytest.approx(grammar.stickiness[name], abs=0.09), name
+
+
+def test_too_few_sentences_tell_nothing(llama: Subject) -> None:
+    assert llama.truth is not None
+    assert math.isnan(learned_stickiness(llama.truth, [[(1, 9), (1, 9)]], "evil"))
+
+
+def test_agreement_is_one_where_half_lives_are_the_chains() -> None:
+    def one(learned: float, factor: float) -> Persisting:
+        life = 10 * math.log(2) / -math.log(learned)
+        return Persisting("p", learned, learned, Interval(life * factor, 0, 0), life, 128)
+
+    found = agreement([one(learned, 1.3) for learned in (0.3, 0.5, 0.6, 0.7, 0.85, 0.95)])
+    assert found.rank == pytest.approx(1) and found.slope.estimate == pytest.approx(1)
+    mixed = agreement([one(s, f) for s, f in ((0.3, 4), (0.5, 0.2), (0.7, 3), (0.85, 0.1), (0.95, 1))])
+    assert mixed.rank < 0.9 and mixed.slope.low < mixed.slope.estimate < mixed.slope.high
