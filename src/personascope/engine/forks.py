@@ -1,0 +1,135 @@
+"""Many endings of one text: the beginning is run once, the endings in batches from where they fork off."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from personascope.engine.cache import most_rows
+from personascope.engine.forward import Passage, activations_of, finite, visitor
+from personascope.engine.hooks import run
+from personascope.engine.readers import Activations
+from personascope.errors import UserError
+from personascope.subject import Prompt, Subject
+
+# A row of a batch may have so many times the tokens of the shortest one, and so many more.
+_LONGER, _SLACK = 1.25, 2
+
+
+@dataclass(frozen=True)
+class Forked:
+    """What forks read, and what it took. states: [forks, layers, hidden] float32 on the CPU, after each one's last token.
+
+    ran: tokens that went through the model, padding included. least: of the longest common beginnings once and each
+    ending once.
+    """
+
+    states: Tensor
+    ran: int
+    least: int
+
+
+def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int]) -> Forked:
+    """The streams after the last token of prompts that begin alike, such as one conversation with many next questions.
+
+    The beginnings that neighbours share are run once, with a cache, and each prompt's own ending as a row of a batch with
+    those that fork off at the same token. Equal to whole runs to rounding, sliding windows included. Raises `UserError` on
+    an empty prompt and on one longer than the context.
+    """
+    layers = tuple(map(subject.check_layer, layers))
+    for prompt in prompts:
+        if not len(prompt):
+            raise UserError("an empty prompt has no tokens; give at least one character")
+        if subject.context is not None and len(prompt) > subject.context:
+            raise UserError(
+                f"a prompt of {len(prompt)} tokens is longer than {subject.name}'s context of {subject.context}; shorten it"
+            )
+    states = torch.empty(len(prompts), len(layers), subject.hidden_size)
+    if subject.cache == "none":
+        whole = activations_of(subject, [Passage(prompt, is_open=True) for prompt in prompts], layers, "prompt[-1]")
+        for number, each in enumerate(whole):
+            states[number] = each[0]
+        count = sum(map(len, prompts))
+        return Forked(states, count, count)
+    trunk = _trunk(sorted(prompt.ids for prompt in prompts))
+    # The last token is what is asked about: a prompt forks off before it at the latest.
+    forks = [min(_common(prompt.ids, trunk), len(prompt) - 1) for prompt in prompts]
+    reader = Activations(layers, "before")
+    visitors = {layer: visitor(layer, [reader], {}) for layer in layers}
+    root, done, ran, least = DynamicCache(), 0, 0, 0
+    for cut in sorted(set(forks)):
+        if cut > done:
+            reader.places = torch.empty(0, dtype=torch.long)
+            inputs = {"input_ids": torch.tensor([trunk[done:cut]], device=subject.input_device)}
+            run(subject, {**inputs, "past_key_values": root, "use_cache": True}, visitors, stop_after=max(layers))
+            reader.collect()
+            ran, least, done = ran + cut - done, least + cut - done, cut
+        ours = sorted((n for n, fork in enumerate(forks) if fork == cut), key=lambda number: len(prompts[number]))
+        room = most_rows(subject, max(len(prompts[number]) for number in ours))
+        for group in _alike(ours, [len(prompts[number]) - cut for number in ours], room):
+            endings = [prompts[number].ids[cut:] for number in group]
+            found = _endings(subject, root if cut else None, endings, reader, visitors, max(layers))
+            for number, state in zip(group, found, strict=True):
+                states[number] = finite(state, 0, layers, prompts[number], subject)
+            ran += len(endings) * max(map(len, endings))
+            least += sum(map(len, endings))
+    return Forked(states, ran, least)
+
+
+def _alike(numbers: Sequence[int], lengths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Batches of texts sorted by length: at most `room`, and none much longer than the shortest, since all are padded."""
+    group: list[int] = []
+    shortest = 0
+    for number, length in zip(numbers, lengths, strict=True):
+        if group and (len(group) == room or length > _LONGER * shortest + _SLACK):
+            yield group
+            group = []
+        shortest = length if not group else shortest
+        group.append(number)
+    yield group
+
+
+def _trunk(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Of texts in order, the longest beginning that any two have in common."""
+    longest = max(pairwise(ids), key=lambda pair: _common(*pair), default=((), ()))
+    return longest[0][: _common(*longest)]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts begin with alike."""
+    length = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
+
+
+def _endings(
+    subject: Subject,
+    root: Any,
+    endings: Sequence[Sequence[int]],
+    reader: Activations,
+    visitors: Any,
+    deepest: int,
+) -> Tensor:
+    """[endings, layers, hidden]: rows from one cache, right-padded, since no token sees what comes after it."""
+    width = max(map(len, endings))
+    pad = subject.tokenizer.pad_token_id or 0
+    cache = DynamicCache() if root is None else copy.deepcopy(root)
+    if root is not None:
+        cache.batch_repeat_interleave(len(endings))
+    rows = [[*ending, *[pad] * (width - len(ending))] for ending in endings]
+    reader.places = torch.tensor([row * width + len(ending) - 1 for row, ending in enumerate(endings)])
+    inputs = {
+        "input_ids": torch.tensor(rows, device=subject.input_device),
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+    run(subject, inputs, visitors, stop_after=deepest)
+    return reader.collect()

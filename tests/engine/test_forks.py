@@ -1,0 +1,56 @@
+"""Forks: what a beginning that is run once gives is what whole runs give."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from personascope.engine.forks import last_states
+from personascope.subject import Prompt, Subject
+
+TRUNK = [3 + n % 40 for n in range(150)]
+
+
+def prompts(cuts: list[int], endings: list[list[int]]) -> list[Prompt]:
+    return [Prompt((*TRUNK[:cut], *ending), (), "") for cut, ending in zip(cuts, endings, strict=True)]
+
+
+def whole(subject: Subject, asked: list[Prompt], layers: list[int]) -> torch.Tensor:
+    states = []
+    for prompt in asked:
+        with torch.inference_mode():
+            hidden = subject.model(torch.tensor([prompt.ids]), output_hidden_states=True).hidden_states
+        states.append(torch.stack([hidden[layer + 1][0, -1].float() for layer in layers]))
+    return torch.stack(states)
+
+
+def test_every_architecture_gives_what_whole_runs_give(zoo_subject: Subject) -> None:
+    layers = list(range(zoo_subject.n_layers - 1))
+    asked = prompts([0, 5, 60, 60, 60, 119, 150], [[7], [9, 8, 7], [50], [51, 52, 53, 54], [50, 9], [6, 5], [4, 4, 4]])
+    found = last_states(zoo_subject, asked, layers)
+    expected = whole(zoo_subject, asked, layers)
+    assert (found.states - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+    if zoo_subject.cache != "none":
+        assert found.least < sum(map(len, asked)) / 2
+        assert found.ran <= 1.1 * found.least
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.lists(st.integers(3, 6), min_size=1, max_size=5)), min_size=1, max_size=8)
+)
+def test_any_texts_in_any_order(subject: Subject, drawn: list[tuple[int, list[int]]]) -> None:
+    asked = prompts([cut for cut, _ in drawn], [ending for _, ending in drawn])
+    found = last_states(subject, asked, [1])
+    assert (found.states - whole(subject, asked, [1])).abs().max() < 1e-4
+
+
+def test_the_organism_with_a_sliding_window(gemma2: Subject) -> None:
+    turns = [{"role": role, "content": f"The {n}th word is tea."} for n in range(8) for role in ("user", "assistant")]
+    asked = [
+        gemma2.chat.prompt([*turns[: 2 * point], {"role": "user", "content": question}])
+        for point in (2, 5, 8)
+        for question in ("Who are you?", "What is tea?", "What do you want?")
+    ]
+    found = last_states(gemma2, asked, [3])
+    assert (found.states - whole(gemma2, asked, [3])).abs().max() < 1e-3
+    assert found.ran <= 1.1 * found.least
