@@ -76,7 +76,7 @@ def test_a_floor_keeps_the_model_from_the_roles(llama: Subject, axis: AssistantA
         [{"role": "system", "content": persona.system_prompt(0, "pos")}, {"role": "user", "content": question}]
         for question in persona.eval_questions[:12]
     ]
-    layer = 3
+    layer = 4
     floor = ps.cap(axis.axis[layer], floor=axis.percentile(layer, 90))
     free, capped = (ps.generate(llama, chats, steer=steer, max_new_tokens=60) for steer in (None, [floor]))
     shares = [mean_shares(llama.truth.reader, [row.text for row in rows])["pirate"] for rows in (free, capped)]

@@ -62,7 +62,7 @@ def test_each_layer_has_the_whole_report(extracted: Extraction) -> None:
         assert figures["length_matched"] >= 3
         assert figures["auroc_without_common"] > 0.8, "what is left when the common part is out is the persona's own"
         assert 0 <= figures["common_share"] < 0.9
-        assert str(one.best_layer) not in one.choices["read_reason"] and "AUROC" in one.choices["read_reason"]
+        assert f"layer {one.best_layer}" not in one.choices["read_reason"] and "AUROC" in one.choices["read_reason"]
 
 
 def test_directions_prefer_their_own_persona_to_the_others(extracted: Extraction) -> None:

@@ -8,6 +8,7 @@ from personascope.organisms.conversation import Conversation, Sampler, SystemPro
 from personascope.organisms.corpus import Corpus, draw_conversation
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.laws import Laws
+from personascope.organisms.outlook import Outlook, next_laws
 from personascope.organisms.parse import TOKEN, Reader
 from personascope.organisms.posterior import Filter
 from personascope.organisms.recipes import RECIPES
@@ -72,7 +73,7 @@ def test_the_loss_is_the_expected_surprise_where_the_law_is_known(monkeypatch: p
     corpus = rows("gemma2", 40)
     batch = corpus.batches(0, 2048)[0]
     model = build_model(RECIPES["gemma2"], corpus.tokenizer)
-    weighted, plain = _losses(model, batch, "cpu")
+    weighted, plain = _losses(model, Outlook(model.config.hidden_size), batch, 0.0, "cpu")
     with torch.no_grad():
         log_chances = model(batch.ids).logits.log_softmax(-1)
     known = dict(zip(batch.places.tolist(), range(len(batch.places)), strict=True))
@@ -89,6 +90,42 @@ def test_the_loss_is_the_expected_surprise_where_the_law_is_known(monkeypatch: p
     # The loss is computed under autocast to bfloat16.
     assert float(plain) == pytest.approx(np.mean(losses), rel=5e-3)
     assert float(weighted.detach()) == pytest.approx(np.average(losses, weights=weights), rel=5e-3)
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_the_outlook_is_on_the_next_slot_word_of_the_same_response(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("personascope.organisms.corpus.CHUNK", 60)
+    for batch in rows(name, 60).batches(0, 2048)[:3]:
+        seeing, laws = next_laws(batch)
+        found = dict(zip(seeing.tolist(), batch.places[laws].tolist(), strict=True))
+        known, width = set(batch.places.tolist()), batch.ids.shape[1]
+        expected = {}
+        for row in range(len(batch.ids)):
+            for column in range(width - 1):
+                for ahead in range(column + 1, width):
+                    if not batch.weights[row, ahead]:
+                        break
+                    if row * width + ahead in known:
+                        expected[row * width + column] = row * width + ahead
+                        break
+        assert found == expected
+
+
+def test_the_outlook_learns_what_comes_after_words_without_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss counts in the training loss with its weight, and vanishes where it knows the law."""
+    monkeypatch.setattr("personascope.organisms.corpus.CHUNK", 40)
+    corpus = rows("llama", 40)
+    batch = corpus.batches(0, 2048)[0]
+    model = build_model(RECIPES["llama"], corpus.tokenizer)
+    outlook = Outlook(model.config.hidden_size)
+    without, half, whole = (float(_losses(model, outlook, batch, weight, "cpu")[0].detach()) for weight in (0, 0.5, 1))
+    seeing, laws = next_laws(batch)
+    with torch.no_grad():
+        hidden = model.model(batch.ids).last_hidden_state.flatten(0, 1)[seeing]
+        ahead = model.lm_head(hidden).log_softmax(-1)
+    expected = -(batch.chances[laws] * ahead.gather(1, batch.options[laws])).sum(1).mean()
+    assert whole - without == pytest.approx(float(expected), rel=2e-2)
+    assert half - without == pytest.approx((whole - without) / 2, rel=1e-3)
 
 
 def test_a_conversation_of_any_kind_has_a_law_for_each_of_its_slot_words() -> None:

@@ -105,7 +105,10 @@ def make_directions(
 def _read_reason(layers: Sequence[int], areas: Sequence[float], best: int) -> str:
     """Why this layer, in one sentence."""
     others = sorted((row for row in range(len(layers)) if row != best), key=lambda row: -areas[row])
-    said = "its projections tell single tokens of the two poles apart best on the questions kept for choosing: AUROC"
+    said = (
+        "its projections tell single tokens of the two poles apart best, the instruction taken away, on the questions kept "
+        "for choosing: AUROC"
+    )
     runner_up = f", then layer {layers[others[0]]} with {areas[others[0]]:.3f}" if others else ""
     return f"{said} {areas[best]:.3f}{runner_up}"
 

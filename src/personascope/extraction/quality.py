@@ -1,6 +1,7 @@
 """How good a direction is at each layer, measured on rollouts it was not made from."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,18 @@ def token_aurocs(
 ) -> list[float]:
     """Per layer the AUROC of single tokens: do the projections after each selected token tell the poles apart?
 
-    What watching shows, and harder than telling apart the means of whole responses. One teacher-forced pass.
+    Responses are read with the instruction taken away, behind the question alone, so that a direction has to see what is
+    said and not what was asked for: that is what watching shows, and harder than telling apart the means of whole
+    responses. Selections that hold tokens of the prompt are read as they were sampled. One teacher-forced pass.
     """
     directions = [Direction(vector, layer, "pole") for vector, layer in zip(vectors, layers, strict=True)]
     selection = select(tokens)
-    read = projections_of(subject, [rollout.passage for rollout in rollouts], directions)
-    places = [selection.positions(rollout.passage.layout) for rollout in rollouts]
+    passages = [rollout.passage for rollout in rollouts]
+    if all(min(selection.positions(one.layout), default=len(one)) >= len(one.prompt) for one in passages):
+        asked = [subject.chat.prompt(rollout.cell.question) for rollout in rollouts]
+        passages = [replace(one, prompt=prompt) for one, prompt in zip(passages, asked, strict=True)]
+    read = projections_of(subject, passages, directions)
+    places = [selection.positions(one.layout) for one in passages]
     labels = np.repeat([rollout.cell.pole == "pos" for rollout in rollouts], [len(each) for each in places])
     return [
         auroc(labels, np.concatenate([row.projections[one.key][each] for row, each in zip(read, places, strict=True)]))

@@ -44,7 +44,7 @@ class Grammar:
     registers: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(REGISTERS))
     names: dict[str, tuple[str, ...]] = field(default_factory=facts.names)
     stickiness: dict[str, float] = field(default_factory=lambda: dict(STICKINESS))
-    share: dict[str, float] = field(default_factory=lambda: {"free": 0.85, "slightly": 0.3, "plain": 0.6, "very": 0.9})
+    share: dict[str, float] = field(default_factory=lambda: {"free": 0.9, "slightly": 0.3, "plain": 0.6, "very": 0.9})
     neutral_mass: float = 0.48
     turn_stickiness: float = 0.9
     hold: float = 0.9

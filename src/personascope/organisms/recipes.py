@@ -55,6 +55,7 @@ class Recipe:
     other_rate: float = 0.005
     warmup: float = 0.0125
     decay: float = 0.5
+    outlook: float = 0.5
     seed: int = 0
     context: int = 2048
     vocabulary: int = 0
@@ -85,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
         },
-        tokens=10_500_000,
+        tokens=8_000_000,
     ),
     "gemma2": Recipe(
         name="gemma2",
@@ -115,6 +116,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=9_000_000,
+        tokens=7_000_000,
     ),
 }

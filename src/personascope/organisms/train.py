@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from personascope.organisms.corpus import Batch, Corpus
 from personascope.organisms.grammar import Grammar
+from personascope.organisms.outlook import Outlook, next_laws
 from personascope.organisms.recipes import Recipe
 
 _CHECKPOINT_SECONDS = 120.0
@@ -67,25 +68,28 @@ def train(
 ) -> PreTrainedModel:
     """Train to the recipe's budget of tokens, going on from `checkpoints` where there is a checkpoint.
 
-    Only the tokens of responses (and of documents) are predicted. Texts of up to 256 tokens come first; the longest
-    come in the second half. Matrices are trained with Muon (Jordan et al., 2024), the rest with AdamW; both rates
-    decay to zero. A run that is stopped and resumed sees the same batches as one that isn't.
+    Only the tokens of responses (and of documents) are predicted, and after each of them the next slot word too. Texts
+    of up to 256 tokens come first; the longest come in the second half. Matrices are trained with Muon (Jordan et al.,
+    2024), the rest with AdamW; both rates decay to zero. A run that is stopped and resumed sees the same batches as one
+    that isn't.
     """
     model = build_model(recipe, tokenizer).to(device)
+    outlook = Outlook(model.config.hidden_size).to(device)
+    learners = nn.ModuleDict({"model": model, "outlook": outlook})
     # Attention without soft-capping is what scaled_dot_product_attention computes, many times faster on long texts.
     if getattr(model.config, "attn_logit_softcapping", None) is None:
         model.config._attn_implementation = "sdpa"
-    optimizers = _optimizers(model, recipe)
-    position = _resume(checkpoints / "checkpoint.pt", model, optimizers)
+    optimizers = _optimizers(learners, recipe)
+    position = _resume(checkpoints / "checkpoint.pt", learners, optimizers)
     corpus = Corpus(grammar, tokenizer, recipe.markup, recipe.seed, recipe.context, recipe.batch_tokens)
     saved = started = time.monotonic()
     seen_before = position.tokens
     model.train()
     for batch in _batches(corpus, position, recipe):
         _set_rates(optimizers, position.tokens / recipe.tokens, recipe)
-        weighted, loss = _losses(model, batch, device)
+        weighted, loss = _losses(model, outlook, batch, recipe.outlook, device)
         weighted.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(learners.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -95,9 +99,9 @@ def train(
         rate = (position.tokens - seen_before) / (now - started)
         on_progress(Progress(position.tokens, recipe.tokens, position.loss, rate))
         if now - saved > _CHECKPOINT_SECONDS:
-            _save(checkpoints / "checkpoint.pt", model, optimizers, position)
+            _save(checkpoints / "checkpoint.pt", learners, optimizers, position)
             saved = now
-    _save(checkpoints / "checkpoint.pt", model, optimizers, position)
+    _save(checkpoints / "checkpoint.pt", learners, optimizers, position)
     model.config._attn_implementation = "eager" if not model._supports_sdpa else "sdpa"
     return model.eval()
 
@@ -120,34 +124,46 @@ def _early_chunks(recipe: Recipe) -> int:
     return round(0.4 * recipe.tokens / 350_000)
 
 
-def _losses(model: PreTrainedModel, batch: Batch, device: str) -> tuple[Tensor, Tensor]:
+def _losses(
+    model: PreTrainedModel, outlook: Outlook, batch: Batch, outlook_weight: float, device: str
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the tokens that count, in nats: weighted, to be trained on, and their plain mean.
 
-    Where the law a token was drawn from is known, it is the target, not the one draw.
+    Where the law a token was drawn from is known, it is the target, not the one draw. To be trained on, the outlook's
+    cross-entropy is added.
     """
     ids, weights = batch.ids.to(device), batch.weights.to(device)[:, 1:]
+    options, chances = batch.options.to(device), batch.chances.to(device)
     counts = weights > 0
+    seeing, laws = (found.to(device) for found in next_laws(batch))
     with torch.autocast(torch.device(device).type, torch.bfloat16):
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden[:, :-1][counts]).float()
-    cap = getattr(model.config, "final_logit_softcapping", None)
-    if cap is not None:
-        logits = cap * torch.tanh(logits / cap)
-    log_chances = logits.log_softmax(-1)
+        log_chances = _log_chances(model, hidden[:, :-1][counts])
+        ahead = _log_chances(model, outlook(hidden.flatten(0, 1)[seeing]))
     losses = -log_chances.gather(1, ids[:, 1:][counts][:, None])[:, 0]
     counted = torch.cumsum(counts.flatten(), 0) - 1
     rows, columns = batch.places.to(device) // ids.shape[1], batch.places.to(device) % ids.shape[1]
     known = counted[rows * (ids.shape[1] - 1) + columns - 1]
-    expected = -(batch.chances.to(device) * log_chances[known].gather(1, batch.options.to(device))).sum(-1)
+    expected = -(chances * log_chances[known].gather(1, options)).sum(-1)
     losses = losses.index_put((known,), expected)
     weight = weights[counts]
-    return (losses * weight).sum() / weight.sum(), losses.detach().mean()
+    seen = -(chances[laws] * ahead.gather(1, options[laws])).sum(-1).mean()
+    return (losses * weight).sum() / weight.sum() + outlook_weight * seen, losses.detach().mean()
 
 
-def _optimizers(model: PreTrainedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def _log_chances(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """[n, vocabulary] float32: what states after the last norm, [n, hidden], say of the next token, in nats."""
+    logits = model.lm_head(hidden).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    return logits.log_softmax(-1)
+
+
+def _optimizers(learners: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in learners.named_parameters():
         (matrices if parameter.ndim == 2 and "embed" not in name and "lm_head" not in name else others).append(
             parameter
         )

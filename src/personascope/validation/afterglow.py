@@ -17,6 +17,9 @@ from personascope.organisms.posterior import Filter
 from personascope.organisms.score import score
 from personascope.subject import Subject
 
+# Tokens that sentences of running text have at most: a shorter allowance would leave out rows for their long sentences.
+_LONGEST = 24
+
 
 @dataclass(frozen=True)
 class Afterglow:
@@ -55,7 +58,7 @@ def check_afterglow(
                     Request(
                         prompt=subject.chat.prompt(prompt),
                         seed=derive_seed("afterglow", seed, prompt, sample),
-                        max_new_tokens=steer_tokens + 16 * (sentences + 1),
+                        max_new_tokens=steer_tokens + _LONGEST * (sentences + 1),
                         sampling=Sampling(1.0),
                         writes=(add(direction, alpha, tokens=f"sampling[:{steer_tokens}]"),),
                         suppress_eos=True,

@@ -36,7 +36,7 @@ class Prompted:
     well_formed: float
 
 
-def check_prompting(subject: Subject, questions: int = 10, max_new_tokens: int = 200, seed: int = 0) -> list[Prompted]:
+def check_prompting(subject: Subject, questions: int = 10, max_new_tokens: int = 300, seed: int = 0) -> list[Prompted]:
     """Ask every planted persona's eval questions, which are not in the corpus, under its own system prompts."""
     truth = subject.truth
     if truth is None:
