@@ -40,10 +40,10 @@ def test_projections_read_the_planted_persona_nearly_as_well_as_can_be(
     found = check_reading(organism, directions, organism.truth.sample(60, seed=1))
     for one in found:
         assert one.posterior > 0.9
-        assert one.projection > one.posterior - 0.11
+        assert one.projection > one.posterior - 0.06
         assert one.projection > one.embedding + 0.05
         assert one.projection > one.words - 0.02
-    assert np.mean([one.posterior - one.projection for one in found]) < 0.075
+    assert np.mean([one.posterior - one.projection for one in found]) < 0.04
 
 
 def test_steering_brings_out_the_persona_it_is_named_after(

@@ -26,7 +26,7 @@ function Ranking({ run, chosen, onChoose }) {
   const decays = Object.fromEntries(run.ranking.map((one) => [one.direction, one]));
   return html`<section class="card pane">
     <h2>Who stays longest</h2>
-    <table data-table="ranking">
+    <div class="matrix"><table data-table="ranking">
       <thead><tr><th>direction</th><th>α</th><th>initial lift</th><th>floor</th><th>half-life, tokens</th><th>area / lift</th><th>rows in loops</th></tr></thead>
       <tbody>${[...ranked, ...others].map((key) => html`<tr key=${key} data-direction=${key} class=${key === chosen ? "chosen" : ""}>
         <td><button class="link" aria-pressed=${key === chosen} onClick=${() => onChoose(key)}>${key}</button></td>
@@ -37,7 +37,7 @@ function Ranking({ run, chosen, onChoose }) {
           : html`<td colspan="4">left out: no lift, or most rows loop</td>`}
         <td>${steered(key).loops} of ${run.rows}</td>
       </tr>`)}</tbody>
-    </table>
+    </table></div>
   </section>`;
 }
 
