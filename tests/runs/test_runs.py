@@ -67,6 +67,27 @@ def test_a_mistake_before_anything_is_done_leaves_nothing_behind(tmp_path: Path)
     assert (folder / "journal.sqlite").exists(), "what an earlier start did stays"
 
 
+def test_a_mistake_after_something_was_written_keeps_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+
+    def mistaken() -> None:
+        with open_run(folder).running() as run:
+            write_json(run.path / "watch.json", [1])
+            raise ps.UserError("no")
+
+    with pytest.raises(ps.UserError):
+        mistaken()
+    assert RunFolder.read(folder).record["state"] == "failed"
+    assert json.loads((folder / "watch.json").read_text()) == [1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused_before_anything_is_written(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ps.UserError, match="is not a number to run with"):
+        open_run(tmp_path / "new", alpha=value)
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_same_run_goes_on_and_extent_and_runtime_may_change(tmp_path: Path) -> None:
     open_run(tmp_path)
     config = Config({"prompts": ["a"]}, {"samples": 5}, {"device": "cuda"})

@@ -3,6 +3,7 @@
 import datetime
 import json
 import logging
+import math
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -16,6 +17,7 @@ from personascope.errors import UserError
 from personascope.runs.files import write_json
 from personascope.runs.journal import Journal
 
+_OPENED = ("run.json", "run.log", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm")
 _VERSIONED = ("personascope", "torch", "transformers", "tokenizers", "numpy", "scikit-learn")
 
 
@@ -43,8 +45,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, what: str, config: Config, model: Mapping[str, Any], seed: int) -> "RunFolder":
-        """Start or resume a run. Raises `UserError` naming what differs from the run that is there."""
+        """Start or resume a run. Raises `UserError` naming what differs from the run that is there, and a number asked for
+        that is none."""
         path = Path(path)
+        _refuse_nonfinite({**config.identity, **config.extent, **config.runtime})
         fresh = {
             "what": what,
             "model": dict(model),
@@ -113,8 +117,8 @@ class RunFolder:
     def running(self) -> Iterator["RunFolder"]:
         """Keep `state` and `run.log` while work goes on: finished, interrupted or failed at the end.
 
-        A new run that a user's mistake ends before a cell is done leaves nothing behind, so that the mistake can be
-        mended and the same folder given again.
+        A new run that a user's mistake ends before anything was done or written leaves nothing behind, so that the mistake
+        can be mended and the same folder given again.
         """
         handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -129,7 +133,8 @@ class RunFolder:
             state = "interrupted"
             raise
         except UserError:
-            is_void = self._is_new and not len(self.journal)
+            written = {file.name for file in self.path.iterdir()} - set(_OPENED)
+            is_void = self._is_new and not len(self.journal) and not written
             raise
         finally:
             logger.removeHandler(handler)
@@ -144,11 +149,17 @@ class RunFolder:
                 write_json(self.path / "run.json", self.record)
 
     def _clear(self) -> None:
-        """Take away what opening put there, and the folder if there is nothing else in it."""
-        for name in ("run.json", "run.log", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
+        """Take away what opening put there, and the folder."""
+        for name in _OPENED:
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
+
+
+def _refuse_nonfinite(asked: Mapping[str, Any]) -> None:
+    for name, value in asked.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}={value} is not a number to run with; give a finite one")
 
 
 def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
