@@ -90,6 +90,19 @@ def test_rows_that_loop_are_left_out(curve: Persistence) -> None:
         looping.loops[:] = before
 
 
+def test_a_dose_that_breaks_the_model_costs_only_its_own_arms(llama: Subject) -> None:
+    """Rows that fail while they are steered are said to; the others are whole, and so are the results."""
+    good = ps.Direction(torch.randn(llama.hidden_size, generator=torch.Generator().manual_seed(0)), 3, "good")
+    found = persistence(llama, [good, good.named("huge")], PROMPTS[:2], {"good@3": 0.5, "huge@3": 3e38}, 4, 16)
+    assert found.arm("steered", "huge@3").loops.all() and not found.arm("steered", "good@3").loops.all()
+    assert found.decay("huge@3").verdict == "loops" and np.isnan(found.half_life["huge@3"])
+    assert "huge@3" not in [key for key, _ in found.ranking()]
+    assert {arm.projections["good@3"].shape for arm in found.arms} == {(2, 16)}
+    assert found.describe()["rows"] == 2
+    with pytest.raises(ps.UserError, match="steer less"):
+        cross(llama, good, PROMPTS[:2], alpha=3e38, n_steer=4, n_sample=8)
+
+
 def test_text_and_cache_are_told_apart_above_the_layer_only(
     llama: Subject, directions: dict[str, ps.DirectionSet]
 ) -> None:
@@ -124,6 +137,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        ({"samples": 0}, "samples=0 must be 1"),
+        ({"alpha": float("nan")}, "alpha"),
         ({"n_sample": 0}, "n_sample=0 must be 8 or more"),
         ({"n_steer": 0}, "n_steer=0 must be 1"),
         ({"cache": "warm"}, "use 'natural', 'carried' or 'both'"),
@@ -137,6 +152,16 @@ def test_what_cannot_be_asked_is_said(
 ) -> None:
     with pytest.raises(ps.UserError, match=said):
         persistence(llama, [directions["evil"][3]], PROMPTS, **settings)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_crossed_is_said(llama: Subject) -> None:
+    good = ps.Direction(torch.ones(llama.hidden_size), 3, "good")
+    with pytest.raises(ps.UserError, match="ask for fewer"):
+        cross(llama, good, PROMPTS, n_sample=100_000)
+    with pytest.raises(ps.UserError, match="n_steer=0"):
+        cross(llama, good, PROMPTS, n_steer=0)
+    with pytest.raises(ps.PersonascopeError, match="narrow"):
+        cross(llama, good, PROMPTS, watch=[ps.Direction(torch.ones(7), 3, "narrow")])
 
 
 def test_the_package_and_the_job_have_one_name(llama: Subject) -> None:

@@ -48,6 +48,8 @@ def test_it_writes_curves_and_a_ranking_and_goes_on(
     assert "half-life" in said and "evil@3" in said
     assert run([*command, "--alpha", "2"]) == 2
     assert "alpha was 1.0 and is 2.0" in capsys.readouterr().err
+    assert run([*command, "--match", "50", "--no-chat"]) == 2
+    assert "--no-chat" in capsys.readouterr().err
     assert run([*command, "--trait", "good"]) == 2
     assert "there is no direction 'good'" in capsys.readouterr().err
 

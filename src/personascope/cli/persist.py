@@ -89,6 +89,8 @@ def persist_command(
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
     chosen = [_at(one, layer) for one in sets if not trait or one.name in trait]
     controls = tuple(one for one in (control or CONTROLS) if one != "none")
+    if match is not None and not chat:
+        raise UserError("--match asks through the chat template; give an --alpha instead, or leave --no-chat out")
     subject = load(model, device=device, dtype=dtype)
     asked = [record.prompt for record in records]
     if estimate:
@@ -167,7 +169,7 @@ def _print(found: Persistence) -> None:
         arm = found.arm("steered", key)
         decay = ranked.get(key)
         if decay is None:
-            why = "loops" if arm.loops.mean() > 0.5 else "no lift"
+            why = "no lift" if found.decay(key).verdict == "no lift" else "loops"
             rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", str(int(arm.loops.sum()))])
             continue
         half = decay.half_life

@@ -1,19 +1,18 @@
 """Continuous sampling: steer for a while, let go, and see how long the persona stays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 
 from personascope.directions import Direction
 from personascope.engine.cells import Cells
-from personascope.engine.choose import Sampling
-from personascope.engine.generate import flat_directions, listed_prompts, run_requests
+from personascope.engine.generate import flat_directions
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request, duplicates
-from personascope.engine.writes import add, check_width
+from personascope.engine.writes import Write, add, check_width
 from personascope.errors import UserError
 from personascope.persistence.curves import Arm, Persistence
+from personascope.persistence.pairing import Pairing, check_room
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.subject import Prompt, PromptLike, Subject
 from personascope.subject.chat import Message
@@ -54,86 +53,61 @@ def persistence(
     Raises `UserError` on zero vectors, on numbers of tokens that do not fit, and as `generate` does. Source: continuous
     sampling, after steering experiments on persona vectors.
     """
-    listed = list({str(prompt): prompt for prompt in listed_prompts(prompts)}.values())
     steered = flat_directions(directions)
     read = [*steered, *(one for one in flat_directions(watch) if one.key not in {each.key for each in steered})]
-    _check(subject, steered, read, alpha, n_steer, n_sample, cache, controls, samples)
-    plain = [subject.chat.prompt(prompt, chat=chat) for prompt in listed for _ in range(samples)]
-    if subject.context is not None:
-        longest = max(map(len, plain)) + n_steer + n_sample
-        if longest > subject.context:
-            raise UserError(
-                f"a prompt with {n_steer} + {n_sample} tokens takes {longest}, more than {subject.name}'s context of "
-                f"{subject.context}; ask for fewer"
-            )
-    seeds = [derive_seed("persist", seed, str(prompt), sample) for prompt in listed for sample in range(samples)]
+    _check(subject, steered, read, alpha, n_steer, n_sample, cache, controls)
+    paired = Pairing.of(subject, prompts, samples, temperature, seed, chat)
+    asked = _under_personas(subject, paired, steered) if "prompted" in controls and chat else {}
+    check_room(subject, paired.plain, {"n_steer": n_steer, "n_sample": n_sample})
+    check_room(
+        subject, [paired.plain[0], *(one for prompts in asked.values() for one in prompts)], {"n_steer": n_steer}
+    )
     parts = f"sampling[:{n_steer}]" + ("+prompt" if steer_prompt else "")
 
-    def request(row: int, direction: Direction | None, tokens: int, prompt: Prompt | None = None) -> Request:
-        """Steered with a direction, or not."""
-        write = () if direction is None else (add(direction, _alpha(alpha, direction), tokens=parts),)
-        return Request(
-            prompt=prompt or plain[row],
-            seed=seeds[row],
-            max_new_tokens=tokens,
-            sampling=Sampling(temperature),
-            writes=write,
-            suppress_eos=True,
-        )
+    def steering(direction: Direction) -> tuple[Write, ...]:
+        return (add(direction, _alpha(alpha, direction), tokens=parts),)
 
-    rows = range(len(plain))
+    whole, goes_on = n_steer + n_sample, cache != "natural"
     first: dict[tuple[str, str], list[Request]] = {}
-    whole = n_steer + n_sample
-    first["baseline", ""] = [replace(request(row, None, whole), watch=tuple(read)) for row in rows]
+    first["baseline", ""] = [paired.request(row, whole, watch=read) for row in paired.rows]
     for one in steered:
-        length = n_steer if cache == "natural" else whole
-        reads = () if cache == "natural" else tuple(read)
-        first["steered", one.key] = [replace(request(row, one, length), watch=reads) for row in rows]
-        if "random" in controls:
-            other = _random(one, seed)
-            first["random", one.key] = [request(row, other, n_steer) for row in rows]
-        persona = _shipped(one.name)
-        if "prompted" in controls and persona is not None and chat and subject.chat.has_template:
-            asked = [_under(subject, prompt, persona, row) for row, prompt in enumerate(_each(listed, samples))]
-            first["prompted", one.key] = [request(row, None, n_steer, asked[row]) for row in rows]
-    sampled = _run(subject, first, batch_size, on_progress, cells, "steering")
-    second = {
-        arm: [
-            replace(
-                request(row, None, n_sample),
-                forced=tuple(sampled[arm][row].response_ids[:n_steer]),
-                watch=tuple(read),
-            )
-            for row in rows
+        first["steered", one.key] = [
+            paired.request(row, whole if goes_on else n_steer, writes=steering(one), watch=read if goes_on else ())
+            for row in paired.rows
         ]
-        for arm in first
-        if arm[0] != "baseline" and not (arm[0] == "steered" and cache == "carried")
-    }
-    went_on = _run(subject, second, batch_size, on_progress, cells, "letting go")
-    arms = [Arm.of("baseline", "", "natural", sampled["baseline", ""], n_steer)]
-    for (kind, key), rows_of in went_on.items():
-        arms.append(Arm.of(kind, key, "natural", rows_of, n_steer))
-    if cache != "natural":
-        arms += [Arm.of("steered", one.key, "carried", sampled["steered", one.key], n_steer) for one in steered]
-    units = [place for place in range(len(listed)) for _ in range(samples)]
+        if "random" in controls:
+            other = add(_random(one, seed), _alpha(alpha, one), tokens=parts)
+            first["random", one.key] = [paired.request(row, n_steer, writes=(other,)) for row in paired.rows]
+        if one.key in asked:
+            first["prompted", one.key] = [
+                paired.request(row, n_steer, prompt) for row, prompt in enumerate(asked[one.key])
+            ]
+    sampled = paired.run(first, "steering", batch_size, on_progress, cells)
+    second: dict[tuple[str, str], list[Request]] = {}
+    for (kind, key), rows_of in sampled.items():
+        if kind != "baseline" and not (kind == "steered" and cache == "carried"):
+            second[kind, key] = [
+                paired.request(row, n_sample, watch=read, forced=done.response_ids[:n_steer])
+                for row, done in enumerate(rows_of)
+                if done.error is None
+            ]
+    went_on = paired.run(second, "letting go", batch_size, on_progress, cells)
+    keys = [one.key for one in read]
+
+    def arm(kind: str, key: str, of_cache: str, rows_of: Sequence[Generation | None]) -> Arm:
+        return Arm.of(kind, key, of_cache, rows_of, keys, n_steer, n_sample)
+
+    arms = [arm("baseline", "", "natural", sampled["baseline", ""])]
+    for (kind, key), found in went_on.items():
+        rest = iter(found)
+        arms.append(
+            arm(kind, key, "natural", [next(rest) if done.error is None else None for done in sampled[kind, key]])
+        )
+    if goes_on:
+        arms += [arm("steered", one.key, "carried", sampled["steered", one.key]) for one in steered]
     used = {one.key: _alpha(alpha, one) for one in steered}
-    labels = [_label(prompt) for prompt in listed]
-    return Persistence(tuple(arms), tuple(one.key for one in read), tuple(units), labels, used, n_steer, n_sample)
-
-
-def _run(
-    subject: Subject,
-    arms: Mapping[tuple[str, str], Sequence[Request]],
-    batch_size: int | None,
-    on_progress: Callable[[str, int | None], None],
-    cells: Cells | None,
-    what: str,
-) -> dict[tuple[str, str], list[Generation]]:
-    """All arms as rows of one stream."""
-    requests = [request for rows in arms.values() for request in rows]
-    on_progress(what, len(requests))
-    found = iter(run_requests(subject, requests, batch_size, on_done=lambda *_: on_progress("", None), cells=cells))
-    return {arm: [next(found) for _ in rows] for arm, rows in arms.items()}
+    labels = [_label(prompt) for prompt in paired.prompts]
+    return Persistence(tuple(arms), tuple(keys), paired.units, labels, used, n_steer, n_sample)
 
 
 def _check(
@@ -145,11 +119,10 @@ def _check(
     n_sample: int,
     cache: str,
     controls: Sequence[str],
-    samples: int,
 ) -> None:
     if not steered:
         raise UserError("there is nothing to steer with; give at least one direction")
-    for number, name, least in ((n_steer, "n_steer", 1), (n_sample, "n_sample", 8), (samples, "samples", 1)):
+    for number, name, least in ((n_steer, "n_steer", 1), (n_sample, "n_sample", 8)):
         if number < least:
             raise UserError(f"{name}={number} must be {least} or more")
     if cache not in CACHES:
@@ -180,16 +153,19 @@ def _random(direction: Direction, seed: int) -> Direction:
     return Direction(vector / vector.norm() * direction.norm, direction.layer, f"random for {direction.name}")
 
 
-def _shipped(name: str) -> Persona | None:
-    return load_persona(name) if name in persona_names() else None
-
-
-def _each(prompts: Sequence[PromptLike], samples: int) -> list[PromptLike]:
-    return [prompt for prompt in prompts for _ in range(samples)]
+def _under_personas(subject: Subject, paired: Pairing, steered: Sequence[Direction]) -> dict[str, list[Prompt]]:
+    """By direction of a shipped persona, for each row its prompt under one of the persona's instructions, in turn."""
+    if not subject.chat.has_template:
+        return {}
+    named = {one.key: load_persona(one.name) for one in steered if one.name in persona_names()}
+    return {
+        key: [_under(subject, paired.prompts[unit], persona, row) for row, unit in enumerate(paired.units)]
+        for key, persona in named.items()
+    }
 
 
 def _under(subject: Subject, prompt: PromptLike, persona: Persona, row: int) -> Prompt:
-    """The prompt under one of the persona's instructions, in turn; it takes the place of a system prompt."""
+    """The prompt under one of the persona's instructions, which takes the place of a system prompt."""
     turns: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     system: Message = {"role": "system", "content": persona.system_prompt(row % len(persona.instruction), "pos", None)}
     return subject.chat.prompt([system, *(turn for turn in turns if turn["role"] != "system")])

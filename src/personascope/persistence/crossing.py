@@ -8,12 +8,10 @@ import numpy as np
 
 from personascope.directions import Direction
 from personascope.engine.cells import Cells
-from personascope.engine.choose import Sampling
-from personascope.engine.generate import listed_prompts, run_requests
-from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
-from personascope.engine.writes import add
+from personascope.engine.writes import add, check_width
 from personascope.errors import UserError
+from personascope.persistence.pairing import ArmName, Pairing, check_room
 from personascope.statistics import Interval, mean_interval
 from personascope.subject import PromptLike, Subject
 
@@ -85,66 +83,60 @@ def cross(
     tokens are equal (they are steered after they are read there); so watch layers above. Raises `UserError` as
     `persistence` does.
     """
-    for number, name in ((n_steer, "n_steer"), (n_sample, "n_sample"), (samples, "samples")):
+    for number, name in ((n_steer, "n_steer"), (n_sample, "n_sample")):
         if number < 1:
             raise UserError(f"{name}={number} must be 1 or more")
-    direction.unit()
-    listed = list({str(prompt): prompt for prompt in listed_prompts(prompts)}.values())
-    plain = [subject.chat.prompt(prompt, chat=chat) for prompt in listed for _ in range(samples)]
-    seeds = [derive_seed("persist", seed, str(prompt), sample) for prompt in listed for sample in range(samples)]
-    write = add(direction, alpha, tokens=f"sampling[:{n_steer}]")
     read = tuple(watch) or (direction,)
+    check_width((direction, *read), subject.hidden_size, subject.n_layers, subject.name)
+    direction.unit()
+    paired = Pairing.of(subject, prompts, samples, temperature, seed, chat)
+    check_room(subject, paired.plain, {"n_steer": n_steer, "n_sample": n_sample})
+    write = add(direction, alpha, tokens=f"sampling[:{n_steer}]")
 
-    def request(row: int, tokens: int, forced: Sequence[int], is_steered: bool, reads: bool) -> Request:
-        return Request(
-            prompt=plain[row],
-            seed=seeds[row],
-            max_new_tokens=tokens,
-            sampling=Sampling(temperature),
-            writes=(write,) if is_steered else (),
-            watch=read if reads else (),
-            suppress_eos=True,
-            forced=tuple(forced),
-        )
-
-    def ran(requests: Sequence[Request], what: str) -> list[Generation]:
-        on_progress(what, len(requests))
-        found = run_requests(subject, requests, batch_size, on_done=lambda *_: on_progress("", None), cells=cells)
-        failed = [one.error for one in found if one.error]
+    def ran(arms: dict[ArmName, list[Request]], what: str) -> dict[ArmName, list[Generation]]:
+        found = paired.run(arms, what, batch_size, on_progress, cells)
+        failed = [one.error for rows in found.values() for one in rows if one.error]
         if failed:
             raise UserError(f"{len(failed)} rows failed ({failed[0]}); steer less, with a smaller alpha")
         return found
 
-    rows = range(len(plain))
-    written = ran([request(row, n_steer, (), True, False) for row in rows], "steering")
-    baseline = ran([request(row, n_steer + n_sample, (), False, False) for row in rows], "not steering")
-    texts = {
-        "steered": [one.response_ids[:n_steer] for one in written],
-        "baseline": [one.response_ids[:n_steer] for one in baseline],
-    }
-    going_on = [one.response_ids[n_steer:] for one in baseline]
-    arms = [(text, cache) for text in TEXTS for cache in CACHES]
-    requests = [
-        request(row, 0, [*texts[text][row], *going_on[row]], cache == "steered", True)
-        for text, cache in arms
-        for row in rows
-    ]
-    requests += [
-        request(row, n_sample, texts[text][row], cache == "steered", True) for text, cache in arms for row in rows
-    ]
-    found = ran(requests, "four arms")
-    groups = [found[start : start + len(plain)] for start in range(0, len(found), len(plain))]
-    read_off = [
+    written = ran(
         {
-            key: np.stack([one.projections[key][one.prompt_length + n_steer :] for one in group])
-            for key in group[0].projections
-        }
-        for group in groups
-    ]
-    said = [tuple("".join(one.response_tokens[n_steer:]) for one in group) for group in groups[len(arms) :]]
-    return Crossing(
-        dict(zip(arms, read_off[: len(arms)], strict=True)),
-        dict(zip(arms, read_off[len(arms) :], strict=True)),
-        dict(zip(arms, said, strict=True)),
-        tuple(place for place in range(len(listed)) for _ in range(samples)),
+            "steered": [paired.request(row, n_steer, writes=(write,)) for row in paired.rows],
+            "baseline": [paired.request(row, n_steer + n_sample) for row in paired.rows],
+        },
+        "writing",
     )
+    texts = {text: [one.response_ids[:n_steer] for one in rows] for text, rows in written.items()}
+    going_on = [one.response_ids[n_steer:] for one in written["baseline"]]
+    arms: dict[tuple[str, str, str], list[Request]] = {}
+    for text in TEXTS:
+        for cache in CACHES:
+            writes = (write,) if cache == "steered" else ()
+            arms["forced", text, cache] = [
+                paired.request(row, 0, writes=writes, watch=read, forced=[*texts[text][row], *going_on[row]])
+                for row in paired.rows
+            ]
+            arms["sampled", text, cache] = [
+                paired.request(row, n_sample, writes=writes, watch=read, forced=texts[text][row]) for row in paired.rows
+            ]
+    found = ran(arms, "four arms")
+
+    def projections(how: str) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+        return {
+            (text, cache): {
+                one.key: np.stack(
+                    [row.projections[one.key][row.prompt_length + n_steer :] for row in found[how, text, cache]]
+                )
+                for one in read
+            }
+            for text in TEXTS
+            for cache in CACHES
+        }
+
+    said = {
+        (text, cache): tuple("".join(one.response_tokens[n_steer:]) for one in found["sampled", text, cache])
+        for text in TEXTS
+        for cache in CACHES
+    }
+    return Crossing(projections("forced"), projections("sampled"), said, paired.units)

@@ -12,6 +12,9 @@ from personascope.engine.rows import Generation
 from personascope.errors import UserError
 from personascope.judging.repetition import LOOP, repeated_share
 from personascope.persistence.decay import Decay, fit_decay
+from personascope.statistics import resampled_means
+
+_MOST_IN_LOOPS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,26 +35,32 @@ class Arm:
     loops: np.ndarray
 
     @classmethod
-    def of(cls, kind: str, direction: str, cache: str, rows: Sequence[Generation], n_steer: int) -> "Arm":
-        """From finished rows, whose first `n_steer` response tokens were those of steering."""
-        keys = rows[0].projections
-        longest = max(len(row.response_ids) - n_steer for row in rows)
-        projections = {key: np.full((len(rows), longest), np.nan, dtype=np.float32) for key in keys}
+    def of(
+        cls,
+        kind: str,
+        direction: str,
+        cache: str,
+        rows: Sequence[Generation | None],
+        read: Sequence[str],
+        n_steer: int,
+        n_sample: int,
+    ) -> "Arm":
+        """From finished rows, whose first `n_steer` response tokens were those of steering; None for one that failed
+        there."""
+        projections = {key: np.full((len(rows), n_sample), np.nan, dtype=np.float32) for key in read}
+        loops = np.ones(len(rows), dtype=bool)
+        texts = [("", "")] * len(rows)
         for place, row in enumerate(rows):
-            for key in keys:
-                values = row.projections[key][row.prompt_length + n_steer :] if row.error is None else ()
-                projections[key][place, : len(values)] = values
-        pieces = [row.response_tokens for row in rows]
-        loops = [row.error is not None or repeated_share(row.response_ids[n_steer:]) > LOOP for row in rows]
-        return cls(
-            kind,
-            direction,
-            cache,
-            projections,
-            tuple("".join(one[:n_steer]) for one in pieces),
-            tuple("".join(one[n_steer:]) for one in pieces),
-            np.array(loops),
-        )
+            if row is None:
+                continue
+            pieces = row.response_tokens
+            texts[place] = "".join(pieces[:n_steer]), "".join(pieces[n_steer:])
+            if row.error is None:
+                loops[place] = repeated_share(row.response_ids[n_steer:]) > LOOP
+                for key in read:
+                    projections[key][place] = row.projections[key][row.prompt_length + n_steer :]
+        steered, after = zip(*texts, strict=True)
+        return cls(kind, direction, cache, projections, steered, after, loops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +118,7 @@ class Persistence:
     def decay(self, direction: str, read: str | None = None, kind: str = "steered", cache: str | None = None) -> Decay:
         """How the projection on `read` (the direction itself by default) falls after steering with `direction`.
 
-        Raises `UserError` on unknown names, and where every row loops.
+        Raises `UserError` on unknown names.
         """
         arm, key = self.arm(kind, direction, cache), read or direction
         if key not in arm.projections:
@@ -118,21 +127,17 @@ class Persistence:
         if name not in self._decays:
             values = self.lifted(arm, key)
             whole = ~np.isnan(values).any(axis=1)
-            if not whole.any():
-                raise UserError(f"every row steered with {direction} loops or failed; steer less, with a smaller alpha")
             units = [unit for unit, is_whole in zip(self.units, whole, strict=True) if is_whole]
-            self._decays[name] = fit_decay(values[whole], units)
+            self._decays[name] = fit_decay(values[whole], units) if units else Decay.of_loops()
         return self._decays[name]
 
     def ranking(self) -> list[tuple[str, Decay]]:
         """The steered directions, the most persistent first; those without a lift, or with more than half of their rows in
         loops, are left out."""
-        found = []
-        for key in self.alphas:
-            if np.mean(self.arm("steered", key).loops) <= LOOP:
-                decay = self.decay(key)
-                if decay.verdict != "no lift":
-                    found.append((key, decay))
+        found = [
+            (key, self.decay(key)) for key in self.alphas if np.mean(self.arm("steered", key).loops) <= _MOST_IN_LOOPS
+        ]
+        found = [(key, decay) for key, decay in found if decay.is_ranked]
         return sorted(found, key=lambda one: (-one[1].half_life.estimate, -one[1].area))
 
     def describe(self) -> dict[str, Any]:
@@ -173,18 +178,9 @@ class Persistence:
         }
 
 
-def band(
-    curves: np.ndarray, units: Sequence[int], resamples: int = 200, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def band(curves: np.ndarray, units: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """[tokens] twice: pointwise 95 % bounds of the mean of curves [rows, tokens], resampling whole units."""
-    members: dict[int, list[int]] = {}
-    for row, unit in enumerate(units):
-        members.setdefault(unit, []).append(row)
-    sums = np.stack([curves[rows].sum(axis=0) for rows in members.values()])
-    counts = np.array([len(rows) for rows in members.values()])
-    draw = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
-    means = np.stack([sums[one].sum(axis=0) / counts[one].sum() for one in draw])
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    low, high = np.quantile(resampled_means(curves, units), [0.025, 0.975], axis=0)
     return low, high
 
 

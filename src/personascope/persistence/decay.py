@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from personascope.errors import UserError
-from personascope.statistics import Interval
+from personascope.statistics import Interval, resampled_means
 
 _RESAMPLES = 200
 _LEVEL = 0.95
@@ -16,6 +16,7 @@ _LEAST_TOKENS = 8
 # Half-lives that are tried: from one token to four times the length; one of the last doubling is no decay that was seen.
 _GRID = 160
 _SEEN = 2.0
+_NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Decay:
 
     initial: in the curve's units; floor: where it goes; half_life: in tokens, inf where it does not fall within what was
     seen. area: the sum of the curve over its tokens, divided by `initial`, in tokens; NaN where there is no lift.
-    Intervals are 95 % over units. verdict: `decays`; `does not decay`: the beginning is not surely above the end; or `no
-    lift`: it is not surely above 0, so that there is nothing to fall.
+    Intervals are 95 % over units. verdict: `decays`; `does not decay`: the beginning is not surely above the end; `no
+    lift`: it is not surely above 0, so that there is nothing to fall; or `loops`: no row is left to fit.
     """
 
     initial: Interval
@@ -33,6 +34,15 @@ class Decay:
     half_life: Interval
     area: float
     verdict: str
+
+    @classmethod
+    def of_loops(cls) -> "Decay":
+        """Where every row loops or has failed."""
+        return cls(_NOTHING, _NOTHING, _NOTHING, math.nan, "loops")
+
+    @property
+    def is_ranked(self) -> bool:
+        return self.verdict in ("decays", "does not decay")
 
     def describe(self) -> dict[str, Any]:
         """Plain values; None for what is not finite."""
@@ -54,21 +64,11 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
     curves = np.asarray(curves, dtype=np.float64)
     if curves.ndim != 2 or curves.shape[1] < _LEAST_TOKENS or not len(curves):
         raise UserError(f"a decay needs at least one row of {_LEAST_TOKENS} tokens, not {list(curves.shape)}")
-    members: dict[Hashable, list[int]] = {}
-    for row, unit in enumerate(units):
-        members.setdefault(unit, []).append(row)
-    groups = [np.asarray(group) for group in members.values()]
-    draw = np.random.default_rng(seed)
-    resampled = [
-        curves[np.concatenate([groups[choice] for choice in draw.integers(len(groups), size=len(groups))])].mean(axis=0)
-        for _ in range(_RESAMPLES)
-    ]
-    means = np.stack([curves.mean(axis=0), *resampled])
+    means = np.concatenate([curves.mean(axis=0)[None], resampled_means(curves, units, _RESAMPLES, seed)])
     level = _interval(means.mean(axis=1))
     first, quarter = means[:, :_LEAST_TOKENS].mean(axis=1), max(curves.shape[1] // 4, 1)
     if _interval(first).low <= 0 and level.low <= 0:
-        nothing = Interval(math.nan, math.nan, math.nan)
-        return Decay(_interval(first), level, nothing, math.nan, "no lift")
+        return Decay(_interval(first), level, _NOTHING, math.nan, "no lift")
     last = means[:, -quarter:].mean(axis=1)
     # A fast fall shows in the first tokens, a slow one in the first quarter.
     falls = [begins - last for begins in (first, means[:, :quarter].mean(axis=1))]

@@ -1,6 +1,6 @@
 """Statistics: effect sizes, intervals, and change points."""
 
 from personascope.statistics.effects import auroc, cohens_d, cosine
-from personascope.statistics.intervals import Interval, bootstrap, mean_interval
+from personascope.statistics.intervals import Interval, bootstrap, mean_interval, resampled_means
 
-__all__ = ["Interval", "auroc", "bootstrap", "cohens_d", "cosine", "mean_interval"]
+__all__ = ["Interval", "auroc", "bootstrap", "cohens_d", "cosine", "mean_interval", "resampled_means"]

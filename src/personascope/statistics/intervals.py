@@ -1,6 +1,6 @@
 """Intervals that resample the unit that was drawn."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,24 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
+
+
+def resampled(units: Sequence[Hashable], resamples: int = 200, seed: int = 0) -> Iterator[np.ndarray]:
+    """Indices of observations, of as many units as there are, drawn whole and with repeats."""
+    members: dict[Hashable, list[int]] = {}
+    for index, unit in enumerate(units):
+        members.setdefault(unit, []).append(index)
+    groups = [np.asarray(group) for group in members.values()]
+    draw = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.concatenate([groups[choice] for choice in draw.integers(len(groups), size=len(groups))])
+
+
+def resampled_means(values: np.ndarray, units: Sequence[Hashable], resamples: int = 200, seed: int = 0) -> np.ndarray:
+    """[resamples, …]: the mean of observations, [observations, …], in each resample of their units."""
+    counts = np.stack([np.bincount(chosen, minlength=len(values)) for chosen in resampled(units, resamples, seed)])
+    weights = counts / counts.sum(axis=1, keepdims=True)
+    return np.asarray(np.tensordot(weights, values, axes=1))
 
 
 def bootstrap(
@@ -29,16 +47,8 @@ def bootstrap(
     larger in most resamples than in the sample, since repeats pair with themselves; the correction takes that out.
     Source: the cluster bootstrap (Davison & Hinkley, 1997) with BC limits (Efron, 1981).
     """
-    members: dict[Hashable, list[int]] = {}
-    for index, unit in enumerate(units):
-        members.setdefault(unit, []).append(index)
-    groups = [np.asarray(group) for group in members.values()]
     estimate = statistic(np.arange(len(units)))
-    draw = np.random.default_rng(seed)
-    values = [
-        statistic(np.concatenate([groups[choice] for choice in draw.integers(len(groups), size=len(groups))]))
-        for _ in range(resamples)
-    ]
+    values = [statistic(chosen) for chosen in resampled(units, resamples, seed)]
     below = np.mean(np.asarray(values) < estimate) + np.mean(np.asarray(values) == estimate) / 2
     shift = 2 * norm.ppf(np.clip(below, 1 / resamples, 1 - 1 / resamples))
     reach = norm.ppf((1 + level) / 2)
