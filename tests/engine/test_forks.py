@@ -1,10 +1,12 @@
 """Forks: what a beginning that is run once gives is what whole runs give."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personascope.engine.forks import last_states
+from personascope.errors import UserError
 from personascope.subject import Prompt, Subject
 
 TRUNK = [3 + n % 40 for n in range(150)]
@@ -29,7 +31,7 @@ def test_every_architecture_gives_what_whole_runs_give(zoo_subject: Subject) -> 
     found = last_states(zoo_subject, asked, layers)
     expected = whole(zoo_subject, asked, layers)
     assert (found.states - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
-    if zoo_subject.cache != "none":
+    if zoo_subject.cache == "slots":
         assert found.least < sum(map(len, asked)) / 2
         assert found.ran <= 1.1 * found.least
 
@@ -54,3 +56,12 @@ def test_the_organism_with_a_sliding_window(gemma2: Subject) -> None:
     found = last_states(gemma2, asked, [3])
     assert (found.states - whole(gemma2, asked, [3])).abs().max() < 1e-3
     assert found.ran <= 1.1 * found.least
+
+
+def test_nothing_to_read_is_said(subject: Subject) -> None:
+    with pytest.raises(UserError, match="at least one prompt"):
+        last_states(subject, [], [1])
+    with pytest.raises(UserError, match="one layer"):
+        last_states(subject, prompts([3], [[7]]), [])
+    with pytest.raises(UserError, match="no tokens"):
+        last_states(subject, [Prompt((), (), "")], [1])

@@ -38,19 +38,17 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
     """The streams after the last token of prompts that begin alike, such as one conversation with many next questions.
 
     The beginnings that neighbours share are run once, with a cache, and each prompt's own ending as a row of a batch with
-    those that fork off at the same token. Equal to whole runs to rounding, sliding windows included. Raises `UserError` on
-    an empty prompt and on one longer than the context.
+    those that fork off at the same token. Equal to whole runs to rounding, sliding windows included. A model that keeps more
+    than keys and values (a recurrent state) is run whole. Raises `UserError` on
+    an empty prompt, on one longer than the context, and where there are no prompts or no layers.
     """
     layers = tuple(map(subject.check_layer, layers))
     for prompt in prompts:
-        if not len(prompt):
-            raise UserError("an empty prompt has no tokens; give at least one character")
-        if subject.context is not None and len(prompt) > subject.context:
-            raise UserError(
-                f"a prompt of {len(prompt)} tokens is longer than {subject.name}'s context of {subject.context}; shorten it"
-            )
+        subject.check_length(len(prompt))
+    if not layers or not prompts:
+        raise UserError("there is nothing to read; give at least one prompt and one layer")
     states = torch.empty(len(prompts), len(layers), subject.hidden_size)
-    if subject.cache == "none":
+    if subject.cache != "slots":
         whole = activations_of(subject, [Passage(prompt, is_open=True) for prompt in prompts], layers, "prompt[-1]")
         for number, each in enumerate(whole):
             states[number] = each[0]

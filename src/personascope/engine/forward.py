@@ -64,12 +64,7 @@ class _Group:
 
 def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int) -> Iterator[_Group]:
     for passage in passages:
-        if not len(passage):
-            raise UserError("an empty text has no tokens; give at least one character")
-        if subject.context is not None and len(passage) > subject.context:
-            raise UserError(
-                f"a text of {len(passage)} tokens is longer than {subject.name}'s context of {subject.context}; shorten it"
-            )
+        subject.check_length(len(passage))
         check_width(
             (d for w in passage.writes for d in w.directions), subject.hidden_size, subject.n_layers, subject.name
         )

@@ -111,12 +111,7 @@ class RowStream:
 
     def _check(self, request: Request) -> None:
         subject, length = self.subject, len(request.prompt) + len(request.forced)
-        if not len(request.prompt):
-            raise UserError("an empty prompt has no tokens; give at least one character")
-        if subject.context is not None and length + min(request.max_new_tokens, 1) > subject.context:
-            raise UserError(
-                f"a prompt of {length} tokens does not fit {subject.name}'s context of {subject.context}; shorten it"
-            )
+        subject.check_length(length if len(request.prompt) else 0, min(request.max_new_tokens, 1))
         written = [direction for write in request.writes for direction in write.directions]
         check_width([*written, *request.watch], subject.hidden_size, subject.n_layers, subject.name)
         twice = duplicates(request.watch)

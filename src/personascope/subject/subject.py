@@ -139,6 +139,15 @@ class Subject:
             raise UserError(f"layer {number} is out of range: {self.name} has layers 0 to {self.n_layers - 1}")
         return number
 
+    def check_length(self, tokens: int, room: int = 0) -> None:
+        """Raises `UserError` for a text of no tokens, and for one that does not fit the context with `room` more."""
+        if not tokens:
+            raise UserError("an empty text has no tokens; give at least one character")
+        if self.context is not None and tokens + room > self.context:
+            raise UserError(
+                f"a text of {tokens} tokens does not fit {self.name}'s context of {self.context}; shorten it"
+            )
+
     @cached_property
     def fingerprint(self) -> dict[str, str]:
         """Short hashes of the weights (names, shapes and a sample of values) and of the chat template."""
