@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from personascope.comparing import diff, screen
-    from personascope.corpora import Record
+    from personascope.corpora import Record, Transcript, read_transcripts
     from personascope.directions import Direction, DirectionSet
     from personascope.directions.direction_set import load_directions
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
     from personascope.extraction import assistant_axis, extract, extract_from_texts
     from personascope.persistence.continuous import persistence
+    from personascope.persistence.insertion import insertion
     from personascope.watching import watch
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ _HOMES = {
     "NonFinite": "errors",
     "PersonascopeError": "errors",
     "Record": "corpora",
+    "Transcript": "corpora",
     "UserError": "errors",
     "ablate": "engine",
     "activations": "engine",
@@ -35,8 +37,10 @@ _HOMES = {
     "extract": "extraction",
     "extract_from_texts": "extraction",
     "generate": "engine",
+    "insertion": "persistence.insertion",
     "load": "engine",
     "load_directions": "directions.direction_set",
+    "read_transcripts": "corpora",
     "replace": "engine",
     "screen": "comparing",
     "watch": "watching",
@@ -48,6 +52,7 @@ __all__ = [
     "NonFinite",
     "PersonascopeError",
     "Record",
+    "Transcript",
     "UserError",
     "ablate",
     "activations",
@@ -58,9 +63,11 @@ __all__ = [
     "extract",
     "extract_from_texts",
     "generate",
+    "insertion",
     "load",
     "load_directions",
     "persistence",
+    "read_transcripts",
     "replace",
     "screen",
     "watch",

@@ -2,5 +2,14 @@
 
 from personascope.corpora.neutral import neutral_questions, neutral_texts
 from personascope.corpora.prompts import Record, read_prompts
+from personascope.corpora.transcripts import Transcript, read_transcripts, write_transcripts
 
-__all__ = ["Record", "neutral_questions", "neutral_texts", "read_prompts"]
+__all__ = [
+    "Record",
+    "Transcript",
+    "neutral_questions",
+    "neutral_texts",
+    "read_prompts",
+    "read_transcripts",
+    "write_transcripts",
+]

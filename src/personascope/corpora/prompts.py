@@ -32,6 +32,12 @@ def read_prompts(path: str | Path, needs_response: bool = False, allows_empty: b
     where responses are needed; allows_empty: a response may be an empty text. Raises `UserError` naming file and line.
     """
     path = Path(path)
+    return [_record(path, line, row, needs_response, allows_empty) for line, row in read_values(path)]
+
+
+def read_values(path: Path) -> list[tuple[int, Any]]:
+    """The lines or records of a file, with their numbers, as they stand there. Raises `UserError` where it cannot be read
+    or holds nothing."""
     readers = {".txt": _text, ".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix.lower() not in readers:
         raise UserError(f"{path} is of no known kind; use {', '.join(readers)}")
@@ -47,7 +53,7 @@ def read_prompts(path: str | Path, needs_response: bool = False, allows_empty: b
         raise UserError(f"{path} cannot be read: {error}") from error
     if not rows:
         raise UserError(f"{path} holds no prompts; write one per line")
-    return [_record(path, line, row, needs_response, allows_empty) for line, row in rows]
+    return rows
 
 
 def _text(path: Path) -> Iterator[tuple[int, Any]]:

@@ -6,16 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
 from personascope.engine.rows import Generation, Request, TokenLogprobs
-from personascope.runs import Journal, cell_key
-from personascope.runs.files import aside
+from personascope.runs import Journal, Shards, cell_key
 from personascope.subject import Subject, Turn
 
-_SHARD_ROWS = 64
 _KIND = "rollout"
 
 
@@ -44,53 +41,26 @@ class Cells:
     def __init__(self, folder: Path, journal: Journal, attributes: Mapping[str, Any]) -> None:
         self.folder = folder
         self.journal = journal
-        self.attributes = dict(attributes)
-        self._pending: list[tuple[str, Generation]] = []
+        shape = "rollouts, layers, selections, hidden"
+        self._shards = Shards(folder, journal, _KIND, "means", {**attributes, "shape": shape})
 
     def get(self, key: str) -> Generation | None:
         """A finished rollout, None if it is not in or its shard is gone."""
-        plain = self.journal.get(key)
-        if plain is None:
+        found = self._shards.get(key)
+        if found is None:
             return None
-        means = None
-        if plain["shard"] is not None:
-            try:
-                with h5py.File(self.folder / plain["shard"], "r") as file:
-                    index = plain["index"]
-                    # A shard that was lost and made again may hold other cells.
-                    if index >= len(file["cells"]) or file["cells"][index].decode() != key:
-                        raise KeyError(key)
-                    means = torch.from_numpy(file["means"][index])
-            except (OSError, KeyError):
-                self.journal.drop(key)
-                return None
-        return _generation(plain, means)
+        plain, means = found
+        return _generation(plain, None if means is None else torch.from_numpy(means))
 
     def put(self, key: str, generation: Generation) -> None:
         """Enter a rollout: at once, or with the shard it belongs to. Failed ones are left to be tried again."""
-        if generation.error is not None:
-            return
-        if generation.means is None:
-            self.journal.put(key, _KIND, {**_plain(generation), "shard": None})
-            return
-        self._pending.append((key, generation))
-        if len(self._pending) >= _SHARD_ROWS:
-            self.flush()
+        if generation.error is None:
+            means = generation.means
+            self._shards.put(key, _plain(generation), None if means is None else means.numpy())
 
     def flush(self) -> None:
         """Write the rollouts that wait for their shard to fill."""
-        if not self._pending:
-            return
-        number = 1 + max((int(path.stem.split("-")[1]) for path in self.folder.glob("activations-*.h5")), default=0)
-        name = f"activations-{number:04d}.h5"
-        means = np.stack([generation.means.numpy() for _, generation in self._pending if generation.means is not None])
-        with aside(self.folder / name) as part, h5py.File(part, "w") as file:
-            file.create_dataset("means", data=means)
-            file.create_dataset("cells", data=[key for key, _ in self._pending])
-            file.attrs.update({**self.attributes, "shape": "rollouts, layers, selections, hidden", "dtype": "float32"})
-        for index, (key, generation) in enumerate(self._pending):
-            self.journal.put(key, _KIND, {**_plain(generation), "shard": name, "index": index})
-        self._pending.clear()
+        self._shards.flush()
 
 
 def _plain(generation: Generation) -> dict[str, Any]:

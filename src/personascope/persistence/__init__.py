@@ -1,4 +1,4 @@
-"""How personas live in time: whether they stay when steering stops."""
+"""How personas live in time: whether they stay when steering stops, and along a conversation."""
 
 import sys
 from types import ModuleType
@@ -8,8 +8,24 @@ from personascope.persistence.continuous import persistence
 from personascope.persistence.crossing import Crossing, cross
 from personascope.persistence.curves import Arm, Persistence
 from personascope.persistence.decay import Decay, fit_decay
+from personascope.persistence.insertion import insertion
+from personascope.persistence.nearest import Classification, classify
+from personascope.persistence.signature import Drift, Insertion
 
-__all__ = ["Arm", "Crossing", "Decay", "Persistence", "cross", "fit_decay", "persistence"]
+__all__ = [
+    "Arm",
+    "Classification",
+    "Crossing",
+    "Decay",
+    "Drift",
+    "Insertion",
+    "Persistence",
+    "classify",
+    "cross",
+    "fit_decay",
+    "insertion",
+    "persistence",
+]
 
 
 class _Job(ModuleType):

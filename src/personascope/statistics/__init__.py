@@ -2,5 +2,6 @@
 
 from personascope.statistics.effects import auroc, cohens_d, cosine
 from personascope.statistics.intervals import Interval, bootstrap, mean_interval, resampled_means
+from personascope.statistics.permutation import sign_flip_test
 
-__all__ = ["Interval", "auroc", "bootstrap", "cohens_d", "cosine", "mean_interval", "resampled_means"]
+__all__ = ["Interval", "auroc", "bootstrap", "cohens_d", "cosine", "mean_interval", "resampled_means", "sign_flip_test"]

@@ -1,0 +1,190 @@
+"""What question insertion found: cosines between points, a signature, and drift."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from personascope.directions import Direction
+from personascope.errors import UserError
+from personascope.statistics import Interval, bootstrap, mean_interval, sign_flip_test
+
+_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the projection on the signature changes along a conversation. slope: per pair of turns, in residual-stream
+    units, with a 95 % interval over transcripts; p: two-sided, of no trend, by flipping the signs of transcripts' slopes.
+    NaN bounds and p where there are fewer than two transcripts."""
+
+    slope: Interval
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Insertion:
+    """States of questions asked at points of transcripts.
+
+    states: [transcripts, points, questions, hidden], after the last token before each answer, in residual-stream units.
+    reference: [points, questions, hidden], what is taken off to centre them; control: what it is of. roles: by transcript.
+    ran, least: tokens that went through the model, and that had to (common beginnings once, each ending once).
+    """
+
+    layer: int
+    points: tuple[int, ...]
+    questions: tuple[str, ...]
+    roles: tuple[str | None, ...]
+    states: np.ndarray
+    reference: np.ndarray
+    control: str
+    ran: int
+    least: int
+
+    def of(self, role: str | None) -> "Insertion":
+        """The transcripts of one role alone. Raises `UserError` where there are none."""
+        kept = [place for place, one in enumerate(self.roles) if one == role]
+        if not kept:
+            raise UserError(
+                f"there is no transcript of {role!r}; there are {', '.join(map(str, sorted(set(map(str, self.roles)))))}"
+            )
+        return replace(self, roles=tuple(self.roles[place] for place in kept), states=self.states[kept])
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """[points, hidden]: mean states over transcripts and questions."""
+        return np.asarray(self.states.mean(axis=(0, 2), dtype=np.float64))
+
+    @cached_property
+    def transcript_means(self) -> np.ndarray:
+        """[transcripts, points, hidden]: mean centred states over questions."""
+        return np.asarray((self.states - self.reference).mean(axis=2, dtype=np.float64))
+
+    @property
+    def centred(self) -> np.ndarray:
+        """[points, hidden]: mean states with the control's taken off."""
+        return np.asarray(self.transcript_means.mean(axis=0))
+
+    @property
+    def cosine(self) -> np.ndarray:
+        """[points, points]: cosines between the mean states as they are."""
+        return _cosines(self.means)
+
+    @property
+    def centred_cosine(self) -> np.ndarray:
+        """[points, points]: cosines between the centred means."""
+        return _cosines(self._nonzero())
+
+    @property
+    def singular_values(self) -> np.ndarray:
+        """[points]: of the centred means, the largest first; zeros where there are more points than dimensions."""
+        found = np.linalg.svd(self.centred, compute_uv=False)
+        return np.pad(found, (0, len(self.points) - len(found)))
+
+    @property
+    def explained(self) -> np.ndarray:
+        """[points]: each singular value's share of the squared length of the centred means."""
+        squares = self.singular_values**2
+        return np.asarray(squares / max(float(squares.sum()), 1e-300))
+
+    @cached_property
+    def signature(self) -> Direction:
+        """The top right singular vector of the centred means, of length 1, turned so that they lie on its positive side."""
+        name = self.roles[0] if len(set(self.roles)) == 1 and self.roles[0] else "signature"
+        vector = torch.from_numpy(_signature(self._nonzero())).float()
+        return Direction(vector, self.layer, name, {"method": "question insertion", "control": self.control})
+
+    @property
+    def lift(self) -> float:
+        """Mean projection of the centred means on the signature, in residual-stream units: its natural dose."""
+        return float((self.centred @ self.signature.vector.double().numpy()).mean())
+
+    def consistency(self) -> Interval:
+        """The mean cosine between the centred means of different points, with a 95 % interval over transcripts."""
+        self._nonzero()
+        if len(self.points) < 2:
+            raise UserError("consistency is between points; ask at two or more")
+        apart = ~np.eye(len(self.points), dtype=bool)
+
+        def statistic(chosen: np.ndarray) -> float:
+            return float(_cosines(self.transcript_means[chosen].mean(axis=0))[apart].mean())
+
+        if len(self.roles) < 2:
+            return Interval(statistic(np.array([0])), math.nan, math.nan)
+        return bootstrap(range(len(self.roles)), statistic, _RESAMPLES)
+
+    def drift(self) -> Drift:
+        """The trend of the projection on the signature along the conversation, each transcript on that of the others."""
+        if len(self.points) < 2:
+            raise UserError("a drift is between points; ask at two or more")
+        scores = self.scores()
+        times = np.asarray(self.points, dtype=np.float64)
+        times -= times.mean()
+        slopes = scores @ times / float(times @ times)
+        if len(slopes) < 2:
+            return Drift(Interval(float(slopes[0]), math.nan, math.nan), math.nan)
+        return Drift(mean_interval(slopes, range(len(slopes))), sign_flip_test(slopes))
+
+    def scores(self) -> np.ndarray:
+        """[transcripts, points]: projections of each transcript's centred means on the signature of the other ones, in
+        residual-stream units; on its own where there is no other."""
+        self._nonzero()
+        total, count = self.transcript_means.sum(axis=0), len(self.roles)
+        rows = []
+        for own in self.transcript_means:
+            rest = (total - own) / (count - 1) if count > 1 else own
+            rows.append(own @ _signature(rest))
+        return np.stack(rows)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values: cosines, spectrum, consistency, drift."""
+        plain: dict[str, Any] = {
+            "layer": self.layer,
+            "points": list(self.points),
+            "questions": len(self.questions),
+            "transcripts": len(self.roles),
+            "control": self.control,
+            "cosine": _rounded(self.cosine),
+            "centred_cosine": _rounded(self.centred_cosine),
+            "singular_values": _rounded(self.singular_values),
+            "explained": _rounded(self.explained),
+            "lift": self.lift,
+            "scores": _rounded(self.scores()),
+        }
+        if len(self.points) > 1:
+            drift = self.drift()
+            plain |= {
+                "consistency": _finite(self.consistency()),
+                "slope": _finite(drift.slope),
+                "p": drift.p if math.isfinite(drift.p) else None,
+            }
+        return plain
+
+    def _nonzero(self) -> np.ndarray:
+        centred = self.centred
+        if not np.linalg.norm(centred) > 1e-6 * max(float(np.linalg.norm(self.means)), 1e-30):
+            raise UserError("nothing is left of the states once the control is taken off; give another control")
+        return centred
+
+
+def _signature(centred: np.ndarray) -> np.ndarray:
+    """[hidden]: the top right singular vector of [points, hidden], turned to the side its rows lie on."""
+    vector = np.linalg.svd(centred, full_matrices=False)[2][0]
+    return vector if float((centred @ vector).sum()) >= 0 else -vector
+
+
+def _cosines(rows: np.ndarray) -> np.ndarray:
+    lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-30)
+    return np.asarray(rows @ rows.T / np.outer(lengths, lengths))
+
+
+def _rounded(values: np.ndarray) -> Any:
+    return np.round(values, 5).tolist()
+
+
+def _finite(interval: Sequence[float]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in interval]

@@ -1,0 +1,71 @@
+"""Cells that hold an array: in HDF5 files, entered in the journal only once their file is there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from personascope.runs.files import aside
+from personascope.runs.journal import Journal
+
+
+class Shards:
+    """Finished cells of one kind, each some plain values and perhaps an array, all arrays of one shape.
+
+    Arrays go to `activations-*.h5`, `rows` to a file, which is written aside and renamed whole; what waits for its file to
+    fill is lost with the process, and computed again. dataset: the arrays' name in the files.
+    """
+
+    def __init__(
+        self, folder: Path, journal: Journal, kind: str, dataset: str, attributes: Mapping[str, Any], rows: int = 64
+    ) -> None:
+        self.folder = folder
+        self.journal = journal
+        self.kind = kind
+        self.dataset = dataset
+        self.attributes = dict(attributes)
+        self.rows = rows
+        self._pending: list[tuple[str, dict[str, Any], np.ndarray]] = []
+
+    def get(self, key: str) -> tuple[dict[str, Any], np.ndarray | None] | None:
+        """A finished cell, None if it is not in or its file is gone."""
+        plain = self.journal.get(key)
+        if plain is None:
+            return None
+        if plain["shard"] is None:
+            return plain, None
+        try:
+            with h5py.File(self.folder / plain["shard"], "r") as file:
+                index = plain["index"]
+                # A file that was lost and made again may hold other cells.
+                if index >= len(file["cells"]) or file["cells"][index].decode() != key:
+                    raise KeyError(key)
+                return plain, file[self.dataset][index]
+        except (OSError, KeyError):
+            self.journal.drop(key)
+            return None
+
+    def put(self, key: str, plain: dict[str, Any], array: np.ndarray | None = None) -> None:
+        """Enter a cell: at once, or with the file its array belongs to."""
+        if array is None:
+            self.journal.put(key, self.kind, {**plain, "shard": None})
+            return
+        self._pending.append((key, plain, array))
+        if len(self._pending) >= self.rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the cells that wait for their file to fill."""
+        if not self._pending:
+            return
+        number = 1 + max((int(path.stem.split("-")[1]) for path in self.folder.glob("activations-*.h5")), default=0)
+        name = f"activations-{number:04d}.h5"
+        with aside(self.folder / name) as part, h5py.File(part, "w") as file:
+            file.create_dataset(self.dataset, data=np.stack([array for _, _, array in self._pending]))
+            file.create_dataset("cells", data=[key for key, _, _ in self._pending])
+            file.attrs.update({**self.attributes, "dtype": "float32"})
+        for index, (key, plain, _) in enumerate(self._pending):
+            self.journal.put(key, self.kind, {**plain, "shard": name, "index": index})
+        self._pending.clear()

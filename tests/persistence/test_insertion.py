@@ -1,0 +1,167 @@
+"""Question insertion: the states of whole runs, what is made of them, and roles that are told apart without their instruction."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+
+import personascope as ps
+from personascope.corpora import Record, Transcript, neutral_questions
+from personascope.persistence import Insertion, classify, insertion
+from personascope.persistence.simulate import scripts_from, simulate
+from personascope.personas import load_persona
+from personascope.runs import Config, RunFolder, Shards
+from personascope.statistics import sign_flip_test
+from personascope.subject import Subject
+
+QUESTIONS = ["Who are you?", "What is tea?", "How do I bake bread?", "What do you want?"]
+ROLES = ["evil", "pirate", "chef"]
+
+
+@pytest.fixture(scope="module")
+def held(llama: Subject) -> dict[str | None, list[Transcript]]:
+    scripts = scripts_from([Record(text) for text in neutral_questions()], transcripts=4, turns=3)
+    found = simulate(llama, [None, *map(load_persona, ROLES)], scripts, degree="very", max_new_tokens=40)
+    return {role: [one for one in found if one.role == role] for role in (None, *ROLES)}
+
+
+def planted(transcripts: int = 6, points: int = 5, slope: float = 0.0, seed: int = 0) -> Insertion:
+    """States with one planted axis, that grows with the point."""
+    draw = np.random.default_rng(seed)
+    axis = np.eye(32)[0]
+    rise = 3.0 + slope * np.arange(1, points + 1)
+    states = draw.normal(size=(transcripts, points, 4, 32)) * 0.5 + rise[None, :, None, None] * axis
+    return Insertion(
+        3, tuple(range(1, points + 1)), tuple("abcd"), ("x",) * transcripts, states, np.zeros((points, 4, 32)), "", 0, 0
+    )
+
+
+def test_states_are_those_of_whole_runs(
+    llama: Subject, gemma2: Subject, held: dict[str | None, list[Transcript]]
+) -> None:
+    for subject in (llama, gemma2):
+        found = insertion(subject, held["pirate"][:2], QUESTIONS, points=[0, 2], layer=2)
+        assert found.states.shape == (2, 2, 4, subject.hidden_size)
+        prompts = [
+            [*transcript.messages(point), {"role": "user", "content": question}]
+            for transcript in held["pirate"][:2]
+            for point in (0, 2)
+            for question in QUESTIONS
+        ]
+        whole = [
+            subject.model(torch.tensor([subject.chat.prompt(prompt).ids]), output_hidden_states=True).hidden_states[3][
+                0, -1
+            ]
+            for prompt in prompts
+        ]
+        expected = np.stack([one.detach().numpy() for one in whole]).reshape(found.states.shape)
+        np.testing.assert_allclose(found.states, expected, atol=1e-4 * max(1, abs(expected).max()))
+        alone = ps.activations(
+            subject, [[{"role": "user", "content": q}] for q in QUESTIONS], layers=[2], tokens="prompt[-1]"
+        )
+        assert found.control == "each question on its own"
+        assert found.reference.shape == (2, 4, subject.hidden_size) and alone.shape[0] == 4
+        assert found.ran < 1.15 * found.least
+
+
+def test_roles_are_told_apart_with_their_instruction_removed(
+    llama: Subject, held: dict[str | None, list[Transcript]]
+) -> None:
+    bare = [one.without_instruction() for role in ROLES for one in held[role]]
+    found = insertion(llama, bare, QUESTIONS, points=[2, 3], layer=3, control=held[None])
+    told = classify(found)
+    assert told.roles == tuple(ROLES) and told.counts.sum() == 12 * 2 * 4
+    assert told.accuracy.estimate > 0.85 and told.by_conversation.estimate >= 0.95
+    assert found.of("pirate").consistency().estimate > 0.6
+    mixed = classify(replace(found, roles=tuple(ROLES * 4)))
+    assert mixed.accuracy.estimate < 0.6, "labels that mean nothing are not found"
+
+
+def test_a_planted_axis_is_the_signature() -> None:
+    found = planted()
+    assert abs(float(found.signature.vector[0])) > 0.98 and float(found.signature.vector.norm()) == pytest.approx(1)
+    assert found.lift == pytest.approx(3, abs=0.2)
+    assert found.explained[0] > 0.9 and found.explained.sum() == pytest.approx(1)
+    assert found.cosine.shape == (5, 5) and found.singular_values.shape == (5,)
+    np.testing.assert_allclose(np.diag(found.centred_cosine), 1)
+    interval = found.consistency()
+    assert interval.low <= interval.estimate <= interval.high and interval.estimate > 0.8
+
+
+def test_a_planted_drift_is_found_and_none_is_not() -> None:
+    drift = planted(slope=0.4).drift()
+    assert drift.slope.low < 0.4 < drift.slope.high and drift.p == pytest.approx(2 / 2**6)
+    alarms = sum(planted(seed=seed).drift().p < 0.1 for seed in range(100))
+    assert binomtest(alarms, 100, 0.1).pvalue > 0.01
+    alone = planted(transcripts=1, slope=0.4).drift()
+    assert math.isnan(alone.p) and alone.slope.estimate == pytest.approx(0.4, abs=0.2)
+
+
+def test_sign_flips_count_all_of_few_and_some_of_many() -> None:
+    assert sign_flip_test(np.ones(5)) == 2 / 32
+    assert sign_flip_test(np.ones(40)) == pytest.approx(1e-4)
+    assert sign_flip_test(np.array([1.0, -1.0])) == 1
+
+
+def test_spans_shorter_than_their_points_have_a_spectrum() -> None:
+    few = planted(points=5)
+    narrow = replace(few, states=few.states[..., :3], reference=few.reference[..., :3])
+    assert narrow.singular_values.shape == (5,) and narrow.singular_values[3] == 0
+
+
+def test_what_cannot_be_asked_is_said(llama: Subject, held: dict[str | None, list[Transcript]]) -> None:
+    pirate = held["pirate"]
+    with pytest.raises(ps.UserError, match="point 4 is past the end"):
+        insertion(llama, pirate, QUESTIONS, points=[4], layer=3)
+    with pytest.raises(ps.UserError, match="at least one transcript"):
+        insertion(llama, [], QUESTIONS, layer=3)
+    with pytest.raises(ps.UserError, match="question 1 is empty"):
+        insertion(llama, pirate, ["a", " "], layer=3)
+    with pytest.raises(ps.UserError, match="no points"):
+        insertion(llama, pirate, QUESTIONS, points=[], layer=3)
+    short = [Transcript(pirate[0].pairs[:1])]
+    with pytest.raises(ps.UserError, match="control's shortest transcript has 1"):
+        insertion(llama, pirate, QUESTIONS, points=[2], layer=3, control=short)
+    with pytest.raises(ps.UserError, match="out of range"):
+        insertion(llama, pirate, QUESTIONS, layer=6)
+    long = Transcript(tuple((f"What is word {n}?", "so " * 60 * (n + 1)) for n in range(14)), "x")
+    with pytest.raises(ps.UserError, match="transcript 1 with a question at point 14 takes"):
+        insertion(llama, [Transcript(long.pairs[:1] * 14), long], QUESTIONS, points=[1, 14], layer=3)
+    same = insertion(llama, pirate[:1], QUESTIONS, layer=3, control=pirate[:1])
+    for ask in (lambda: same.signature, same.consistency, same.drift):
+        with pytest.raises(ps.UserError, match="nothing is left"):
+            ask()
+    with pytest.raises(ps.UserError, match="two roles"):
+        classify(same)
+    with pytest.raises(ps.UserError, match="no transcript of 'chef'"):
+        same.of("chef")
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    llama: Subject, held: dict[str | None, list[Transcript]], tmp_path: Path
+) -> None:
+    folder = RunFolder.open(tmp_path / "r", "insert", Config({}), llama.describe(), 0)
+    cells = Shards(folder.path, folder.journal, "states", "states", {}, rows=1)
+
+    class Stopped(Exception):
+        pass
+
+    done = []
+
+    def stop(phase: str, total: int | None) -> None:
+        done.append(phase)
+        if done.count("") == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        insertion(llama, held["pirate"], QUESTIONS, layer=3, on_progress=stop, cells=cells)
+    assert len(folder.journal) == 2
+    found = insertion(llama, held["pirate"], QUESTIONS, layer=3, cells=cells)
+    assert len(folder.journal) == 5, "four transcripts, and the questions on their own"
+    again = insertion(llama, held["pirate"], QUESTIONS, layer=3)
+    np.testing.assert_array_equal(found.states, again.states)
+    assert (found.ran, found.least) == (again.ran, again.least)
