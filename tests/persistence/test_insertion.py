@@ -1,4 +1,4 @@
-"""Question insertion: the states of whole runs, what is made of them, and roles that are told apart without their instruction."""
+"""Question insertion: the states of whole runs, what is made of them, and roles told apart without their instruction."""
 
 import math
 from dataclasses import replace

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.layers import read_layers
+from personascope.cli.layers import read_numbers
 from personascope.cli.terminal import JsonOption, emit, say
 from personascope.directions.direction_set import load_directions
 from personascope.directions.doors import export_directions, placed_layers
@@ -31,7 +31,7 @@ def export_command(
         raise UserError(f"{directions} holds {held}; {wanted}")
     one = chosen[0]
     if layers is not None and layers != "all":
-        one = one.only(read_layers(layers))
+        one = one.only(read_numbers(layers, "--layers"))
     elif layers is None:
         kept = placed_layers(one, to, n_layers)
         left_out = [str(layer) for layer in one.layers if layer not in kept]

@@ -1,4 +1,4 @@
-"""The `--layers` option."""
+"""Options that take numbers and ranges of them: `--layers`, `--points`."""
 
 import re
 
@@ -8,16 +8,16 @@ HELP = "such as 3,4,8-12, or all"
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
-def read_layers(text: str) -> list[int]:
-    """The layers of numbers and ranges, ascending. Raises `UserError` on anything else."""
+def read_numbers(text: str, option: str) -> list[int]:
+    """The numbers of a list with ranges, ascending. Raises `UserError` on anything else."""
     found: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         if match is None:
-            raise UserError(f"--layers {text!r} cannot be read; write {HELP}")
+            raise UserError(f"{option} {text!r} cannot be read; write {HELP}")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise UserError(f"--layers {text!r}: {part.strip()} ends before it begins")
+            raise UserError(f"{option} {text!r}: {part.strip()} ends before it begins")
         found.update(range(first, last + 1))
     return sorted(found)
 
@@ -28,7 +28,7 @@ def parse_layers(text: str | None, n_layers: int) -> list[int] | None:
         return None
     if text.strip() == "all":
         return list(range(n_layers))
-    layers = read_layers(text)
+    layers = read_numbers(text, "--layers")
     if layers[-1] >= n_layers:
         raise UserError(f"layer {layers[-1]} is out of range: the model has layers 0 to {n_layers - 1}")
     return layers

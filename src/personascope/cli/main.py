@@ -23,6 +23,7 @@ _COMMANDS = {
     "watch": "watch",
     "generate": "generate",
     "persist": "persist",
+    "insert": "insert",
     "axis": "axis",
     "audit": "audit",
     "diff": "diff",

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from personascope.directions.direction import Direction
@@ -117,7 +117,8 @@ class DirectionSet:
         aside = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"vectors": self.vectors.contiguous()}, aside, metadata)
+            # Written by us, since the library makes files that only their owner can read.
+            aside.write_bytes(save({"vectors": self.vectors.contiguous()}, metadata))
             os.replace(aside, path)
         except OSError as error:
             raise UserError(f"directions cannot be written to {path}: {error.strerror or error}") from error

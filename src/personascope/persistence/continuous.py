@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
-
 from personascope.directions import Direction
 from personascope.engine.cells import Cells
 from personascope.engine.generate import flat_directions
-from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request, duplicates
 from personascope.engine.writes import Write, add, check_width
 from personascope.errors import UserError
 from personascope.persistence.curves import Arm, Persistence
-from personascope.persistence.pairing import Pairing, check_room
+from personascope.persistence.pairing import Pairing, check_room, random_like
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.subject import Prompt, PromptLike, Subject
 from personascope.subject.chat import Message
@@ -76,7 +73,7 @@ def persistence(
             for row in paired.rows
         ]
         if "random" in controls:
-            other = add(_random(one, seed), _alpha(alpha, one), tokens=parts)
+            other = add(random_like(one, seed), _alpha(alpha, one), tokens=parts)
             first["random", one.key] = [paired.request(row, n_steer, writes=(other,)) for row in paired.rows]
         if one.key in asked:
             first["prompted", one.key] = [
@@ -144,13 +141,6 @@ def _check(
 
 def _alpha(alpha: float | Mapping[str, float], direction: Direction) -> float:
     return float(alpha[direction.key] if isinstance(alpha, Mapping) else alpha)
-
-
-def _random(direction: Direction, seed: int) -> Direction:
-    """A random direction of equal length at the same layer."""
-    draw = torch.Generator().manual_seed(derive_seed("random direction", seed, direction.key) % 2**63)
-    vector = torch.randn(direction.hidden_size, generator=draw)
-    return Direction(vector / vector.norm() * direction.norm, direction.layer, f"random for {direction.name}")
 
 
 def _under_personas(subject: Subject, paired: Pairing, steered: Sequence[Direction]) -> dict[str, list[Prompt]]:

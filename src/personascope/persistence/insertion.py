@@ -39,7 +39,7 @@ def insertion(
         if not question.strip():
             raise UserError(f"question {number} is empty; give it words or leave it out")
     shortest = min(map(len, transcripts))
-    chosen = _points(points, shortest)
+    chosen = points_of(points, shortest)
     asked = [_asked(subject, transcripts, number, questions, chosen) for number in range(len(transcripts))]
     ours = _checked(control, chosen)
     beside = [_asked(subject, ours, number, questions, chosen) for number in range(len(ours))]
@@ -70,7 +70,8 @@ def insertion(
     )
 
 
-def _points(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
+def points_of(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
+    """The points to ask at, all of the shortest transcript by default. Raises `UserError` on one past its end."""
     if points is None:
         return tuple(range(1, shortest + 1))
     if not points:

@@ -1,7 +1,6 @@
 """Transcripts made by the subject itself: it answers under a role, to a script or to a chat model that plays the user."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
 from personascope.corpora import Record, Transcript
@@ -11,57 +10,12 @@ from personascope.engine.generate import run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Request
 from personascope.errors import NonFinite, UserError
-from personascope.judging.endpoint import Endpoint, Reply
 from personascope.personas import Persona
-from personascope.runs import Journal, cell_key
 from personascope.subject import Subject
-
-_USER_TOKENS = 120
-_PLAYING = (
-    "You play a person who talks with an assistant. You are given the conversation so far, with the assistant's words as "
-    "if they were said to you. Reply with the person's next message alone: one or two plain sentences that move the "
-    "conversation along, and nothing about being an assistant yourself."
-)
 
 Script = tuple[str, ...]
 # What the user says next in each of some conversations, given their pairs of turns so far and their scripts.
 User = Callable[[Sequence[Sequence[tuple[str, str]]], Sequence[Script]], list[str]]
-
-
-@dataclass(frozen=True)
-class ChatUser:
-    """A chat model plays the user. What it says is kept in the run's journal, so that a second start says the same."""
-
-    endpoint: Endpoint
-    journal: Journal | None = None
-    seed: int = 0
-
-    def __call__(self, so_far: Sequence[Sequence[tuple[str, str]]], scripts: Sequence[Script]) -> list[str]:
-        said: list[str] = [""] * len(so_far)
-        asked: list[tuple[int, str, list[dict[str, str]]]] = []
-        for place, (pairs, script) in enumerate(zip(so_far, scripts, strict=True)):
-            if not pairs:
-                said[place] = script[0]
-                continue
-            turns = [{"role": "system", "content": _PLAYING}]
-            for question, answer in pairs:
-                turns += [{"role": "assistant", "content": question}, {"role": "user", "content": answer}]
-            key = cell_key(user=self.endpoint.model, seed=self.seed, place=place, turns=turns)
-            held = self.journal.get(key) if self.journal is not None else None
-            if held is None:
-                asked.append((place, key, turns))
-            else:
-                said[place] = held
-
-        def take(number: int, reply: Reply) -> bool:
-            place, key, _ = asked[number]
-            said[place] = reply.text.strip()
-            if said[place] and self.journal is not None:
-                self.journal.put(key, "user turn", said[place])
-            return bool(said[place])
-
-        self.endpoint.ask([turns for *_, turns in asked], take, max_tokens=_USER_TOKENS, temperature=1.0)
-        return said
 
 
 def scripted(so_far: Sequence[Sequence[tuple[str, str]]], scripts: Sequence[Script]) -> list[str]:
@@ -99,6 +53,7 @@ def simulate(
     subject: Subject,
     personas: Sequence[Persona | None],
     scripts: Sequence[Script],
+    turns: int | None = None,
     user: User = scripted,
     degree: str | None = None,
     max_new_tokens: int = 120,
@@ -111,12 +66,12 @@ def simulate(
     """Hold a conversation for every persona (None: no role) and script, turn by turn, all of them rows of one stream.
 
     A persona is given as a system prompt, one of its instructions in turn. Roles share scripts and noise, so that they
-    are paired. Raises `UserError` where there is nothing to hold or an answer is empty, `NonFinite` where an answer broke
-    down.
+    are paired. turns: pairs of turns, as many as the shortest script has by default. Raises `UserError` where there is
+    nothing to hold or an answer is empty, `NonFinite` where an answer broke down.
     """
     if not personas or not scripts or not min(map(len, scripts)):
         raise UserError("there is nothing to hold; give at least one role and one turn")
-    turns = min(map(len, scripts))
+    turns = min(map(len, scripts)) if turns is None else turns
     rows = [(persona, number) for persona in personas for number in range(len(scripts))]
     instructions = [
         "" if persona is None else persona.system_prompt(number % len(persona.instruction), "pos", degree)

@@ -28,6 +28,7 @@ _MODULES = {
     "personascope/matrix": "matrix.js",
     "personascope/vectors": "vectors.js",
     "personascope/persistence": "persistence.js",
+    "personascope/insertion": "insertion.js",
 }
 # Nothing may be fetched and nothing sent: a page is complete, and what a model wrote stays text.
 _POLICY = (
@@ -54,6 +55,7 @@ def _views(folder: RunFolder) -> list[dict[str, Any]]:
         "extract": (vectors_run,),
         "demo": (watch_run, vectors_run),
         "persist": (persistence_run,),
+        "insert": (insertion_run,),
     }
     if folder.what not in views:
         raise UserError(
@@ -103,6 +105,15 @@ def persistence_run(folder: RunFolder) -> dict[str, Any]:
     found = folder.load_json("persistence.json")
     facts = _facts(folder, f"{_counted(len(found['alphas']), 'direction')}, {_counted(found['rows'], 'row')}")
     return {"view": "persistence", "title": folder.path.name, "facts": facts, **found}
+
+
+def insertion_run(folder: RunFolder) -> dict[str, Any]:
+    """What a page shows of question insertion, from its folder alone."""
+    found = folder.load_json("insertion.json")
+    facts = _facts(
+        folder, f"{_counted(len(found['points']), 'point')}, {_counted(len(found['questions']), 'question')}"
+    )
+    return {"view": "insertion", "title": folder.path.name, "facts": facts, **found}
 
 
 def _facts(folder: RunFolder, what: str) -> str:

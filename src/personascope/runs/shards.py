@@ -12,10 +12,10 @@ from personascope.runs.journal import Journal
 
 
 class Shards:
-    """Finished cells of one kind, each some plain values and perhaps an array, all arrays of one shape.
+    """Finished cells of one kind, each some plain values and perhaps an array.
 
-    Arrays go to `activations-*.h5`, `rows` to a file, which is written aside and renamed whole; what waits for its file to
-    fill is lost with the process, and computed again. dataset: the arrays' name in the files.
+    Arrays go to `activations-*.h5`, up to `rows` of one shape to a file, which is written aside and renamed whole; what
+    waits for its file to fill is lost with the process, and computed again. dataset: the arrays' name in the files.
     """
 
     def __init__(
@@ -52,6 +52,8 @@ class Shards:
         if array is None:
             self.journal.put(key, self.kind, {**plain, "shard": None})
             return
+        if self._pending and self._pending[0][2].shape != array.shape:
+            self.flush()
         self._pending.append((key, plain, array))
         if len(self._pending) >= self.rows:
             self.flush()

@@ -1,12 +1,13 @@
 // Puts a page together from the runs it holds.
 import { html, render, useState } from "personascope/preact-htm";
 import { readRuns } from "personascope/data";
+import { Insertion } from "personascope/insertion";
 import { Persistence } from "personascope/persistence";
 import { Vectors } from "personascope/vectors";
 import { Watch } from "personascope/watch";
 
 const THEMES = ["auto", "light", "dark"];
-const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence] };
+const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence], insertion: ["insertion", Insertion] };
 
 function App({ runs }) {
   const [theme, setTheme] = useState("auto");

@@ -39,7 +39,7 @@ function option({ lines, xName, yName, yMin, yMax, marked }, style) {
   return {
     animation: false,
     grid: { left: 44, right: 16, top: 54, bottom: 34 },
-    legend: { data: lines.map((line) => line.name), textStyle: { color: style.ink, fontSize: 12 }, top: 0, left: 0, itemWidth: 18 },
+    legend: { data: [...new Set(lines.map((line) => line.name))], textStyle: { color: style.ink, fontSize: 12 }, top: 0, left: 0, itemWidth: 18 },
     tooltip: { trigger: "axis", valueFormatter: (value) => (Array.isArray(value) ? value[1] : value)?.toPrecision?.(3) ?? "–" },
     xAxis: { type: "value", min: xs[0], max: xs.at(-1), name: xName, nameLocation: "middle", nameGap: 20, splitLine: { show: false }, minInterval: xName === "layer" ? 1 : 0, ...axis },
     yAxis: { type: "value", min: yMin, max: yMax, name: yName, splitLine: { lineStyle: { color: style.line } }, ...axis },

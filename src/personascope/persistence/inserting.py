@@ -1,0 +1,176 @@
+"""A whole study by question insertion: several roles, the controls of each, and whether roles are told apart."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from personascope.corpora import Transcript
+from personascope.directions import Direction
+from personascope.errors import UserError
+from personascope.persistence.insertion import insertion, points_of
+from personascope.persistence.nearest import Classification, classify
+from personascope.persistence.signature import Insertion
+from personascope.runs import Shards
+from personascope.subject import Subject
+
+# What is asked at: the transcripts as they were held, and three that take something away from them.
+ARMS = ("as held", "no instruction", "by the user", "shuffled")
+_NO_ROLE = "no role"
+
+
+@dataclass(frozen=True)
+class Inserting:
+    """What is to be asked. transcripts: those of roles; control: what is taken off, None: each question on its own."""
+
+    transcripts: tuple[Transcript, ...]
+    control: tuple[Transcript, ...] | None
+    without_role: tuple[Transcript, ...]
+    control_name: str
+    questions: tuple[str, ...]
+    points: tuple[int, ...]
+    layer: int
+    arms: tuple[str, ...]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        transcripts: Sequence[Transcript],
+        questions: Sequence[str],
+        points: Sequence[int] | None,
+        layer: int,
+        control: str = "auto",
+        arms: Sequence[str] = ARMS,
+        seed: int = 0,
+    ) -> "Inserting":
+        """control: `auto`: the transcripts of no role where there are any; `alone`: each question on its own; or the name
+        of one of the roles, which is then not studied itself. Raises `UserError` on unknown names."""
+        unknown = [arm for arm in arms if arm not in ARMS]
+        if unknown:
+            raise UserError(f"arm {unknown[0]!r} is not known; use {', '.join(ARMS)}")
+        without = tuple(one for one in transcripts if one.role is None)
+        roles = {one.role for one in transcripts} - {None}
+        if control not in ("auto", "alone") and control not in roles:
+            raise UserError(
+                f"control {control!r} is neither auto nor alone nor a role; there are {', '.join(sorted(map(str, roles)))}"
+            )
+        taken_off = without or None
+        name = "transcripts of no role" if without else "each question on its own"
+        if control == "alone":
+            taken_off, name = None, "each question on its own"
+        elif control != "auto":
+            taken_off = tuple(one for one in transcripts if one.role == control)
+            name = f"transcripts of {control}"
+        studied = tuple(one for one in transcripts if one.role is not None and one.role != control)
+        if not studied:
+            raise UserError("no transcript names a role to study; give --role for those that name none")
+        everything = (*studied, *without, *(taken_off or ()))
+        chosen = points_of(points, min(map(len, everything)))
+        return cls(studied, taken_off, without, name, tuple(questions), chosen, layer, tuple(arms), seed)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(str(one.role) for one in self.transcripts))
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts are read."""
+        conversations = len(self.transcripts) * len(self.arms) + len(self.control or ())
+        return conversations * len(self.points) * len(self.questions)
+
+    def least_tokens(self, subject: Subject) -> int:
+        """About how many tokens have to be run: each conversation once, and each question at each point."""
+        asked = sum(len(subject.chat.prompt(question)) for question in self.questions) * len(self.points)
+        held = [*self.transcripts * len(self.arms), *(self.control or ())]
+        return sum(len(subject.chat.chat(one.messages(max(self.points) or 1))) + asked for one in held)
+
+    def arm(self, name: str) -> list[Transcript]:
+        """The transcripts of roles, with what the arm takes away taken away."""
+        changed: dict[str, Callable[[Transcript], Transcript]] = {
+            "as held": lambda one: one,
+            "no instruction": Transcript.without_instruction,
+            "by the user": Transcript.spoken_by_user,
+            "shuffled": lambda one: one.shuffled(self.seed),
+        }
+        return [changed[name](one) for one in self.transcripts]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What was found of one role in one arm."""
+
+    role: str
+    arm: str
+    found: Insertion
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"role": self.role, "arm": self.arm, **self.found.describe()}
+
+
+@dataclass(frozen=True, eq=False)
+class Inserted:
+    """What a study found. told: by arm, whether roles are told apart, where there are several with several transcripts.
+    ran, least: tokens that went through the model, and that had to."""
+
+    plan: Inserting
+    parts: tuple[Part, ...]
+    told: dict[str, Classification]
+
+    @property
+    def control(self) -> str:
+        return self.plan.control_name
+
+    def part(self, role: str, arm: str) -> Part:
+        return next(one for one in self.parts if one.role == role and one.arm == arm)
+
+    def signatures(self) -> dict[str, dict[str, Direction]]:
+        """By role and arm; beside them that of the transcripts of no role, the same for every role."""
+        found: dict[str, dict[str, Direction]] = {role: {} for role in self.plan.roles}
+        for one in self.parts:
+            for role in self.plan.roles if one.role == _NO_ROLE else (one.role,):
+                found[role][_NO_ROLE if one.role == _NO_ROLE else one.arm] = one.found.signature
+        return found
+
+    def length(self, role: str) -> float:
+        """The lift of the role's signature in the first arm, in residual-stream units."""
+        return self.part(role, self.plan.arms[0]).found.lift
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "layer": self.plan.layer,
+            "points": list(self.plan.points),
+            "questions": list(self.plan.questions),
+            "control": self.control,
+            "parts": [one.describe() for one in self.parts],
+            "told": {arm: one.describe() for arm, one in self.told.items()},
+            "tokens": {
+                name: sum(getattr(one, name) for one in {id(part.found): part.found for part in self.parts}.values())
+                for name in ("ran", "least")
+            },
+        }
+
+
+def insert_all(
+    subject: Subject,
+    plan: Inserting,
+    on_progress: Callable[[str, int | None], None] = lambda *_: None,
+    cells: Shards | None = None,
+) -> Inserted:
+    """Ask everything of a plan. Raises `UserError` as `insertion` does."""
+    parts: list[Part] = []
+    told: dict[str, Classification] = {}
+
+    def asked(transcripts: Sequence[Transcript], control: Sequence[Transcript] | None) -> Insertion:
+        return insertion(subject, transcripts, plan.questions, plan.points, plan.layer, control, on_progress, cells)
+
+    for arm in plan.arms:
+        found = asked(plan.arm(arm), plan.control)
+        parts += [Part(role, arm, found.of(role)) for role in plan.roles]
+        counts = [found.roles.count(role) for role in plan.roles]
+        if len(counts) > 1 and min(counts) > 1 and len(plan.questions) > 1:
+            told[arm] = classify(found)
+    if plan.without_role:
+        parts.append(Part(_NO_ROLE, "as held", asked(plan.without_role, None)))
+    return Inserted(plan, tuple(parts), told)
