@@ -128,9 +128,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     first = persistence(llama, [directions["evil"][3]], PROMPTS[:2], **settings)  # type: ignore[arg-type]
     count = len(folder.journal)
     again = persistence(llama, [directions["evil"][3]], PROMPTS[:2], **settings)  # type: ignore[arg-type]
-    # Two prompts: no steering, and both phases of steering, of a random direction and of a system prompt; arms whose texts
+    # Two prompts: both phases of no steering, of steering, of a random direction and of a system prompt; arms whose texts
     # came out alike go on as one row.
-    assert len(folder.journal) == count and 2 * 5 <= count <= 2 * 7
+    assert len(folder.journal) == count and 2 * 5 <= count <= 2 * 8
     np.testing.assert_allclose(first.projections["evil@3"], again.projections["evil@3"], atol=1e-4)
 
 

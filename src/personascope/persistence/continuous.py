@@ -66,7 +66,7 @@ def persistence(
 
     whole, goes_on = n_steer + n_sample, cache != "natural"
     first: dict[tuple[str, str], list[Request]] = {}
-    first["baseline", ""] = [paired.request(row, whole, watch=read) for row in paired.rows]
+    first["baseline", ""] = [paired.request(row, n_steer) for row in paired.rows]
     for one in steered:
         first["steered", one.key] = [
             paired.request(row, whole if goes_on else n_steer, writes=steering(one), watch=read if goes_on else ())
@@ -82,7 +82,7 @@ def persistence(
     sampled = paired.run(first, "steering", batch_size, on_progress, cells)
     second: dict[tuple[str, str], list[Request]] = {}
     for (kind, key), rows_of in sampled.items():
-        if kind != "baseline" and not (kind == "steered" and cache == "carried"):
+        if not (kind == "steered" and cache == "carried"):
             second[kind, key] = [
                 paired.request(row, n_sample, watch=read, forced=done.response_ids[:n_steer])
                 for row, done in enumerate(rows_of)
@@ -94,7 +94,7 @@ def persistence(
     def arm(kind: str, key: str, of_cache: str, rows_of: Sequence[Generation | None]) -> Arm:
         return Arm.of(kind, key, of_cache, rows_of, keys, n_steer, n_sample)
 
-    arms = [arm("baseline", "", "natural", sampled["baseline", ""])]
+    arms = []
     for (kind, key), found in went_on.items():
         rest = iter(found)
         arms.append(
