@@ -31,9 +31,14 @@ def test_too_few_sentences_tell_nothing(llama: Subject) -> None:
 def test_agreement_is_one_where_half_lives_are_the_chains() -> None:
     def one(learned: float, factor: float) -> Persisting:
         life = 10 * math.log(2) / -math.log(learned)
-        return Persisting("p", learned, learned, Interval(life * factor, 0, 0), life, 128)
+        return Persisting("p", learned, learned, Interval(life * factor, 0, 0), life, 10, 128)
 
     found = agreement([one(learned, 1.3) for learned in (0.3, 0.5, 0.6, 0.7, 0.85, 0.95)])
-    assert found.rank == pytest.approx(1) and found.slope.estimate == pytest.approx(1)
+    assert (
+        found.rank == pytest.approx(1) and found.apart == pytest.approx(1) and found.slope.estimate == pytest.approx(1)
+    )
     mixed = agreement([one(s, f) for s, f in ((0.3, 4), (0.5, 0.2), (0.7, 3), (0.85, 0.1), (0.95, 1))])
     assert mixed.rank < 0.9 and mixed.slope.low < mixed.slope.estimate < mixed.slope.high
+    near = agreement([one(s, f) for s, f in ((0.5, 1.2), (0.52, 1), (0.7, 1), (0.72, 0.9), (0.85, 1.1), (0.95, 1))])
+    assert near.rank < near.apart == pytest.approx(1), "those that cannot be told apart do not count"
+    assert math.isnan(agreement([one(0.5, 1), one(0.9, 1)]).rank)

@@ -11,6 +11,7 @@ from personascope.persistence.decay import Decay, fit_decay
 from personascope.persistence.insertion import insertion
 from personascope.persistence.nearest import Classification, classify
 from personascope.persistence.signature import Drift, Insertion
+from personascope.persistence.simulate import scripts_from, simulate
 
 __all__ = [
     "Arm",
@@ -25,6 +26,8 @@ __all__ = [
     "fit_decay",
     "insertion",
     "persistence",
+    "scripts_from",
+    "simulate",
 ]
 
 

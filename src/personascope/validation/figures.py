@@ -12,6 +12,8 @@ from personascope.personas import load_persona
 from personascope.subject import Subject, load_subject
 from personascope.validation.afterglow import Afterglow, check_afterglow
 from personascope.validation.decisions import Decisions, check_decisions
+from personascope.validation.inserting import Inserted, check_inserting
+from personascope.validation.persisting import Persisting, check_persisting
 from personascope.validation.prompting import Prompted, check_prompting
 from personascope.validation.reading import Reading, check_reading
 from personascope.validation.recommending import Recommended, check_recommendation
@@ -25,12 +27,18 @@ AFTERGLOW_WITHIN = 0.05
 DECISIONS_OF_POSTERIOR, DECISIONS_ABOVE = 0.85, 0.2
 RECOMMENDED = 0.9
 SCREENED = 0.9
+RANKED = 0.9
+TOLD = 0.95
+BROUGHT = 0.5
+
+_LIVES = 16
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much is sampled: rollouts per question, questions per split, conversations read, texts with switches, questions
-    that every dose is tried on, personas whose thirds are fine-tuned on."""
+    that every dose is tried on, personas whose thirds are fine-tuned on, rows of each question after steering, rows of each
+    of 16 questions for half-lives, transcripts of each role."""
 
     samples: int = 1
     questions: int = 15
@@ -38,10 +46,14 @@ class Effort:
     texts: int = 100
     doses: int = 10
     screened: int = 4
-    afterglow: int = 12
+    afterglow: int = 24
+    lives: int = 8
+    transcripts: int = 6
 
 
-QUICK = Effort(samples=1, questions=6, conversations=60, texts=30, doses=4, screened=2, afterglow=4)
+QUICK = Effort(
+    samples=1, questions=6, conversations=60, texts=30, doses=4, screened=2, afterglow=4, lives=1, transcripts=2
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,8 @@ class Figures:
     decisions: Decisions
     recommended: list[Recommended]
     thirds: list[Third]
+    persisting: list[Persisting]
+    inserted: Inserted
 
 
 def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) -> Figures:
@@ -84,7 +98,25 @@ def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = l
     recommended = check_recommendation(subject, directions, neutral_questions()[: effort.doses], seed=seed)
     say(f"{name}: fine-tuning on thirds of a mixed set")
     thirds = check_screening(subject, directions[: effort.screened], questions=neutral_questions(), seed=seed)
-    return Figures(name, directions, held, free, steered, afterglow, prompted, decisions, recommended, thirds)
+    say(f"{name}: half-lives")
+    persisting = check_persisting(subject, doses, neutral_questions()[:_LIVES], samples=effort.lives, seed=seed)
+    say(f"{name}: question insertion")
+    layer = subject.n_layers // 2
+    inserted = check_inserting(subject, [one[layer] for one in directions], layer, effort.transcripts, seed=seed)
+    return Figures(
+        name,
+        directions,
+        held,
+        free,
+        steered,
+        afterglow,
+        prompted,
+        decisions,
+        recommended,
+        thirds,
+        persisting,
+        inserted,
+    )
 
 
 def _held(subject: Subject, conversations: int, seed: int) -> list[Labelled]:

@@ -1,6 +1,6 @@
 """Whether question insertion finds the roles that are known to be there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,16 +54,14 @@ class Inserted:
 def check_inserting(
     subject: Subject,
     directions: Sequence[Direction],
-    alphas: Sequence[float],
     layer: int,
     transcripts: int = 6,
     samples: int = 4,
     seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Inserted:
     """Hold conversations under each role, take the instruction away, tell the roles apart, and steer with what is found.
 
-    directions, alphas: the roles' own, at `layer`; a signature gets the length of its role's own direction and its α.
+    directions: the roles' own, at `layer`, all with α = 1; a signature gets the length of its role's own direction.
     """
     truth = subject.truth
     if truth is None:
@@ -82,19 +80,18 @@ def check_inserting(
     none = insertion(subject, without, questions[:_ASKED], None, layer).signature
     fresh = [question for question in questions[_ASKED:] for _ in range(samples)]
 
-    def share(name: str, direction: Direction | None, alpha: float) -> float:
-        writes = [] if direction is None else [add(direction, alpha)]
+    def share(name: str, direction: Direction | None) -> float:
+        writes = [] if direction is None else [add(direction, 1.0)]
         said = generate(subject, fresh, steer=writes, max_new_tokens=_ANSWER, seed=seed)
         return mean_shares(truth.reader, [one.text for one in said])[name]
 
     signed = []
-    for own, alpha in zip(directions, alphas, strict=True):
-        say(f"steering on the signature of {own.name}")
+    for own in directions:
         vectors = [
             own,
             *(Direction(one.unit() * own.norm, layer, own.name) for one in (found.of(own.name).signature, none)),
         ]
-        signed.append(Signed(own.name, share(own.name, None, 0.0), *(share(own.name, one, alpha) for one in vectors)))
+        signed.append(Signed(own.name, share(own.name, None), *(share(own.name, one) for one in vectors)))
     return Inserted(told.accuracy, told.by_conversation, _known(subject, truth, bare, questions[0]), tuple(signed))
 
 

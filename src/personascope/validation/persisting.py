@@ -19,28 +19,32 @@ from personascope.subject import Subject
 
 # A learned stickiness needs so many sentences of the persona to be told from chance.
 _LEAST_SENTENCES = 30
+_LEAST_PERSONAS = 3
 
 
 @dataclass(frozen=True)
 class Persisting:
     """One persona after steering. planted, learned: stickiness, as the corpus has it, and in text that the model wrote after
     a system prompt was taken away, which the half-life is not measured on. half_life: measured on projections, in tokens;
-    predicted: of the chain with the learned stickiness, in tokens."""
+    predicted: of the chain with the learned stickiness, in tokens; sentence: the mean length of one, in words and marks."""
 
     persona: str
     planted: float
     learned: float
     half_life: Interval
     predicted: float
+    sentence: float
     rows: int
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Over personas. rank: Spearman's, of half-lives with learned stickiness. slope: of half-life on what is predicted,
-    through a least-squares line in logarithms, with its 95 % interval."""
+    """Over personas. rank: Spearman's, of half-lives with learned stickiness; apart: the same over those alone whose
+    predicted half-lives are a sentence or more from each other's. slope: of half-life on what is predicted, through a
+    least-squares line in logarithms, with its 95 % interval. All NaN of fewer than three personas."""
 
     rank: float
+    apart: float
     slope: Interval
 
 
@@ -76,7 +80,7 @@ def check_persisting(
         length = float(np.mean([tokens for row in labels for _, tokens in row]))
         lasting = length * math.log(2) / -math.log(min(max(learned, 1e-3), 1 - 1e-3))
         planted = truth.stickiness[direction.name]
-        out.append(Persisting(direction.name, planted, learned, decay.half_life, lasting, len(found.units)))
+        out.append(Persisting(direction.name, planted, learned, decay.half_life, lasting, length, len(found.units)))
     return out
 
 
@@ -104,10 +108,19 @@ def learned_stickiness(truth: Truth, labels: Sequence[Sequence[tuple[int, int]]]
 def agreement(found: Sequence[Persisting]) -> Agreement:
     """Over the personas that decay and whose stickiness could be told."""
     known = [one for one in found if math.isfinite(one.half_life.estimate) and math.isfinite(one.learned)]
-    rank = float(spearmanr([one.learned for one in known], [one.half_life.estimate for one in known]).statistic)
+    if len(known) < _LEAST_PERSONAS:
+        return Agreement(math.nan, math.nan, Interval(math.nan, math.nan, math.nan))
+    kept: list[Persisting] = []
+    for one in sorted(known, key=lambda each: each.predicted):
+        if not kept or one.predicted - kept[-1].predicted >= one.sentence:
+            kept.append(one)
     line = linregress([math.log(one.predicted) for one in known], [math.log(one.half_life.estimate) for one in known])
     reach = float(t.ppf(0.975, len(known) - 2)) * line.stderr
-    return Agreement(rank, Interval(line.slope, line.slope - reach, line.slope + reach))
+    return Agreement(_rank(known), _rank(kept), Interval(line.slope, line.slope - reach, line.slope + reach))
+
+
+def _rank(found: Sequence[Persisting]) -> float:
+    return float(spearmanr([one.learned for one in found], [one.half_life.estimate for one in found]).statistic)
 
 
 def _likeliest(truth: Truth, reading: Reading) -> int:

@@ -128,5 +128,5 @@ def pooled_rank_correlation(thirds: Sequence[Third]) -> float:
 
 def _shares(subject: Subject, questions: Sequence[str], seed: int) -> dict[str, float]:
     assert subject.truth is not None
-    rows = generate(subject, [one for one in questions for _ in range(_RESPONSES)], max_new_tokens=60, seed=seed)
+    rows = generate(subject, [one for one in questions for _ in range(_RESPONSES)], max_new_tokens=120, seed=seed)
     return mean_shares(subject.truth.reader, [row.text for row in rows])

@@ -4,17 +4,22 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from personascope.statistics import Interval
 from personascope.validation.figures import (
     AFTERGLOW_WITHIN,
+    BROUGHT,
     DECISIONS_ABOVE,
     DECISIONS_OF_POSTERIOR,
+    RANKED,
     READING_WITHIN,
     RECOMMENDED,
     SCREENED,
     SHARE,
+    TOLD,
     WELL_FORMED,
     Figures,
 )
+from personascope.validation.persisting import agreement
 from personascope.validation.reading import Reading
 from personascope.validation.screening import pooled_rank_correlation, rank_correlation
 
@@ -146,13 +151,81 @@ def figure_sections(figures: Figures) -> list[str]:
             ),
         ),
         "",
+        *_lives(figures),
+        "",
+        *_signatures(figures),
+        "",
     ]
+
+
+def _lives(figures: Figures) -> list[str]:
+    found = agreement(figures.persisting)
+    return [
+        "### How long personas stay",
+        "",
+        f"Steered for 48 tokens, then sampled for 480 without, {figures.persisting[0].rows} rows a persona. *Learned*: how "
+        "often the model keeps a persona from sentence to sentence in text of its own, after a system prompt was taken away. "
+        "*Predicted*: the half-life of a chain with the learned stickiness, in tokens. *Measured*: that of the projection, "
+        f"with its interval over prompts. Spearman's rank correlation of learned stickiness and half-life: {found.rank:.2f}, "
+        f"and {found.apart:.2f} over those whose predicted half-lives are a sentence or more apart; "
+        f"slope of measured on predicted half-lives, in logarithms: {found.slope.estimate:.2f} "
+        f"[{found.slope.low:.2f}, {found.slope.high:.2f}].",
+        "",
+        *_table(
+            "persona|planted|learned|predicted|measured|interval",
+            (
+                [
+                    one.persona,
+                    f"{one.planted:g}",
+                    f"{one.learned:.2f}",
+                    f"{one.predicted:.0f}",
+                    f"{one.half_life.estimate:.0f}",
+                    f"{one.half_life.low:.0f} to {one.half_life.high:.0f}",
+                ]
+                for one in figures.persisting
+            ),
+        ),
+    ]
+
+
+def _signatures(figures: Figures) -> list[str]:
+    found = figures.inserted
+    return [
+        "### Question insertion",
+        "",
+        "Conversations of five pairs of turns under each role, asked eight questions after each pair, with the instruction "
+        "taken away. Nearest centroid among twelve roles, on held-out questions and transcripts: by single states "
+        f"{_spread(found.one_state)}, by a conversation's mean over its points {_spread(found.conversation)}. The exact "
+        f"posterior, given the same turns without the instruction, names the role at {found.known:.3f} of the points: "
+        "a conversation may well have left its role when it is cut. The table has each role's share of the slot words in "
+        "fresh conversations, steered with vectors of one length.",
+        "",
+        *_table(
+            "role|unsteered|own direction|signature|signature of no role|brought by the signature, of the own",
+            (
+                [
+                    one.persona,
+                    _number(one.unsteered),
+                    _number(one.own),
+                    _number(one.signature),
+                    _number(one.no_role),
+                    f"{one.brought:.2f}",
+                ]
+                for one in found.signed
+            ),
+        ),
+    ]
+
+
+def _spread(interval: Interval) -> str:
+    return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _summary(figures: Figures) -> list[str]:
     """What was to be reached, and by how many personas it was."""
     decisions = figures.decisions
     after = {one.persona: one for one in figures.afterglow}
+    lives = agreement(figures.persisting)
     rows = [
         [
             f"reading without a system prompt: within {READING_WITHIN} of the posterior",
@@ -201,6 +274,30 @@ def _summary(figures: Figures) -> list[str]:
         [
             f"screening: rank correlation with what fine-tuning brings at least {SCREENED}",
             *_reached([("", SCREENED - rank_correlation(figures.thirds), 0.0)]),
+        ],
+        [
+            f"half-lives a sentence or more apart: rank correlation with learned stickiness at least {RANKED}",
+            *_reached([("", RANKED - lives.apart, 0.0)]),
+        ],
+        [
+            "half-lives: slope on what the chain predicts has 1 in its interval",
+            *_reached([("", max(lives.slope.low - 1, 1 - lives.slope.high), 0.0)]),
+        ],
+        [
+            f"roles told apart without their instruction, by single states: at least {TOLD}",
+            *_reached([("", TOLD - figures.inserted.one_state.estimate, 0.0)]),
+        ],
+        [
+            f"roles told apart without their instruction, by conversations: at least {TOLD}",
+            *_reached([("", TOLD - figures.inserted.conversation.estimate, 0.0)]),
+        ],
+        [
+            f"a signature brings at least {BROUGHT} of what the role's own direction brings",
+            *_reached((one.persona, BROUGHT - one.brought, 0.0) for one in figures.inserted.signed),
+        ],
+        [
+            f"the signature of no role brings less than {BROUGHT / 5:g} of the words more than nothing",
+            *_reached((one.persona, one.no_role - one.unsteered, BROUGHT / 5) for one in figures.inserted.signed),
         ],
     ]
     return _table("to reach|reached|falls short by", rows)
