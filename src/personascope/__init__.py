@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from personascope.comparing import diff, screen
     from personascope.corpora import Record, Transcript, read_transcripts
     from personascope.directions import Direction, DirectionSet
-    from personascope.directions.direction_set import load_directions
+    from personascope.directions.doors import load_directions
     from personascope.engine import ablate, activations, add, cap, generate, load, replace
     from personascope.errors import NonFinite, PersonascopeError, UserError
     from personascope.extraction import assistant_axis, extract, extract_from_texts
@@ -39,7 +39,7 @@ _HOMES = {
     "generate": "engine",
     "insertion": "persistence.insertion",
     "load": "engine",
-    "load_directions": "directions.direction_set",
+    "load_directions": "directions.doors",
     "read_transcripts": "corpora",
     "replace": "engine",
     "screen": "comparing",

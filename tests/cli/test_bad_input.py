@@ -110,7 +110,7 @@ CASES = {
     "a .pt that wants to run code": (
         with_("--directions", "evil.pt", without=("--directions",)),
         2,
-        "personascope import",
+        "is not loaded",
     ),
     "no prompt": (with_(without=("--prompt",)), 2, "nothing to ask"),
     "an empty prompt": (with_("--prompt", ""), 2, "--prompt is empty"),

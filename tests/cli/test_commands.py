@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from personascope.cli.main import run
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.runs import Journal
 
 MODEL = "organism:llama"

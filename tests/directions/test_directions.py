@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import personascope as ps
 from personascope.directions import ZeroDirection
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 
 vectors = hnp.arrays("float32", 4, elements=st.floats(-100, 100, width=32)).map(torch.from_numpy)
 

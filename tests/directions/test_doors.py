@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import personascope as ps
 from personascope.cli.main import run
-from personascope.directions.doors import export_directions, import_directions
+from personascope.directions.doors import export_directions, import_directions, load_directions
 from personascope.directions.gguf import read_gguf
 
 HIDDEN = 8
@@ -121,6 +121,7 @@ def test_bundles_roles_axes_and_caps(tmp_path: Path) -> None:
         tmp_path / "bundle.pt",
     )
     pirate, chef = import_directions(tmp_path / "bundle.pt")
+    assert [one.digest for one in load_directions(tmp_path / "bundle.pt")] == [pirate.digest, chef.digest]
     assert (pirate.name, chef.name) == ("pirate", "chef")
     assert torch.equal(chef[2].vector, contrast[1, 2])
     assert pirate.provenance["readable_name"] == "A pirate"

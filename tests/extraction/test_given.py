@@ -10,7 +10,7 @@ import torch
 
 import personascope as ps
 from personascope.cli.main import run
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.extraction.extract import extract_given
 from personascope.extraction.given import read_rollouts
 from personascope.extraction.rollouts import SELECTIONS, cells, judged, sample_rollouts

@@ -86,7 +86,7 @@ def test_keys_move_between_personas_and_layers_and_selections_can_be_chosen(run:
 
 
 def test_a_page_of_both_kinds_has_a_tab_for_each(run: Path, llama: Subject, tmp_path: Path) -> None:
-    from personascope.directions.direction_set import load_directions
+    from personascope.directions.doors import load_directions
     from personascope.report import save_watch
     from personascope.watching import watch
 

@@ -22,7 +22,7 @@ from personascope.cli.terminal import (
 )
 from personascope.comparing.diff import Diff, diff
 from personascope.corpora import Record, neutral_questions
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.runs import Config, RunFolder, cell_key, write_json

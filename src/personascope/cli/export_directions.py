@@ -7,8 +7,7 @@ import typer
 
 from personascope.cli.layers import read_numbers
 from personascope.cli.terminal import JsonOption, emit, say
-from personascope.directions.direction_set import load_directions
-from personascope.directions.doors import export_directions, placed_layers
+from personascope.directions.doors import export_directions, load_directions, placed_layers
 from personascope.errors import UserError
 
 

@@ -19,7 +19,7 @@ from personascope.cli.terminal import (
     say,
 )
 from personascope.corpora import Record, read_prompts
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.engine import generate, load
 from personascope.errors import NonFinite, UserError
 

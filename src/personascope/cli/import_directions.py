@@ -1,6 +1,5 @@
 """`personascope import`: directions, and projections per token, from other tools' files."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +10,7 @@ from personascope.cli.terminal import JsonOption, emit, table
 from personascope.directions.doors import import_directions
 from personascope.errors import UserError
 from personascope.runs import Config, RunFolder, write_json
-
-# What a file name should not hold, whatever another tool called its vectors.
-_UNSAFE = r"[^\w .\[\]-]|^\."
+from personascope.runs.files import file_name
 
 
 def import_command(
@@ -42,7 +39,7 @@ def import_command(
         raise UserError("vectors are imported one file at a time; only dashboards' .json may be several")
     out = out or Path("directions")
     sets = import_directions(file[0], name, layer, kind)
-    files = [one.save(out / f"{re.sub(_UNSAFE, '_', one.name)}.safetensors") for one in sets]
+    files = [one.save(out / f"{file_name(one.name)}.safetensors") for one in sets]
     if as_json:
         listed = [
             {"name": one.name, "layers": one.layers, "provenance": dict(one.provenance), "file": written}

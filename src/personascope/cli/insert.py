@@ -29,7 +29,7 @@ from personascope.corpora import (
     read_transcripts,
     write_transcripts,
 )
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError

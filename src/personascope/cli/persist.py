@@ -25,7 +25,7 @@ from personascope.cli.terminal import (
 )
 from personascope.corpora import Record, neutral_questions
 from personascope.directions import Direction, DirectionSet
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
@@ -42,7 +42,7 @@ def persist_command(
     model: ModelArgument,
     directions: Annotated[
         list[Path],
-        typer.Option("--directions", help="a folder or file; bundles after `personascope import`; several times"),
+        typer.Option("--directions", help="a folder or a file, also a bundle of another tool; several times"),
     ],
     trait: Annotated[list[str] | None, typer.Option("--trait", help="only this one; several times")] = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,

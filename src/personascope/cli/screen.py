@@ -21,7 +21,7 @@ from personascope.cli.terminal import (
 )
 from personascope.comparing.screen import Screening, screen
 from personascope.corpora import Record, read_prompts
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError

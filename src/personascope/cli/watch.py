@@ -28,7 +28,7 @@ from personascope.cli.terminal import (
     say,
     table,
 )
-from personascope.directions.direction_set import load_directions
+from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.engine.writes import Write

@@ -187,26 +187,3 @@ def _json(directions: DirectionSet, value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def load_directions(folder: str | Path | Sequence[str | Path]) -> list[DirectionSet]:
-    """Every directions file of a folder (or of a run's `directions/`), by name; or the one file given; or those of
-    several. Raises `UserError` where there are none, and where two of several have the same name."""
-    if not isinstance(folder, str | Path):
-        found = [one for each in folder for one in load_directions(each)]
-        names = [one.name for one in found]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UserError(f"{twice!r} stands in two of the folders of directions; give only one of them")
-        return found
-    path = Path(folder)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give a folder of directions, or a run that has some")
-    if path.is_file():
-        return [DirectionSet.load(path)]
-    if (path / "directions").is_dir():
-        path = path / "directions"
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{folder} holds no directions; `personascope extract` or `personascope demo` writes some")
-    return [DirectionSet.load(file) for file in files]

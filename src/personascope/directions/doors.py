@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from personascope.directions.direction_set import DirectionSet, load_directions
+from personascope.directions.direction_set import DirectionSet
 from personascope.directions.gguf import ControlVector, read_gguf, write_gguf
 from personascope.directions.torch_files import KINDS, block_count, read_torch, write_persona_vectors
 from personascope.errors import NonFinite, UserError
 from personascope.runs.files import aside
+
+_FOREIGN = (".pt", ".gguf", ".npz")
 
 
 def import_directions(
@@ -39,6 +41,31 @@ def import_directions(
     if path.suffix == ".safetensors" or path.is_dir():
         return load_directions(path)
     raise UserError(f"{path} is of no known kind; use .pt, .gguf, .npz or .safetensors")
+
+
+def load_directions(folder: str | Path | Sequence[str | Path]) -> list[DirectionSet]:
+    """Every directions file of a folder (or of a run's `directions/`), by name; or those of one file, also of another
+    tool's (`.pt`, `.gguf`, `.npz`); or those of several. Raises `UserError` where there are none, and where two of several
+    have the same name.
+    """
+    if not isinstance(folder, str | Path):
+        found = [one for each in folder for one in load_directions(each)]
+        names = [one.name for one in found]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"{twice!r} stands in two of the folders of directions; give only one of them")
+        return found
+    path = Path(folder)
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give a folder of directions, or a run that has some")
+    if path.is_file():
+        return import_directions(path) if path.suffix in _FOREIGN else [DirectionSet.load(path)]
+    if (path / "directions").is_dir():
+        path = path / "directions"
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder} holds no directions; `personascope extract` or `personascope demo` writes some")
+    return [DirectionSet.load(file) for file in files]
 
 
 def export_directions(directions: DirectionSet, path: str | Path, n_layers: int | None = None) -> Path:

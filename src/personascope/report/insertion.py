@@ -8,6 +8,7 @@ from personascope.persistence.inserting import Inserted
 from personascope.persistence.signature_doses import SignatureDose
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json
+from personascope.runs.files import file_name
 
 
 def save_insertion(folder: RunFolder, found: Inserted, doses: Sequence[SignatureDose] = ()) -> Path:
@@ -22,7 +23,7 @@ def save_insertion(folder: RunFolder, found: Inserted, doses: Sequence[Signature
             vector = part.found.signature.vector * part.found.lift
             provenance = {"method": "question insertion", "control": found.control, "transcripts": part.arm}
             one = DirectionSet(name, (found.plan.layer,), vector[None], provenance=provenance)
-            one.save(folder.path / "directions" / f"{name}.safetensors")
+            one.save(folder.path / "directions" / f"{file_name(name)}.safetensors")
     plain = {**found.describe(), "doses": [one.describe() for one in doses]}
     write_json(folder.path / "insertion.json", plain, indent=None)
     return write_report([folder.path], folder.path / "report.html")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,11 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
     with aside(path) as part:
         pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), part)
     return path
+
+
+def file_name(name: str) -> str:
+    """A name, whoever gave it, as one that a file may have in any folder."""
+    return re.sub(r"[^\w .\[\]-]|^\.", "_", name)
 
 
 def plain(value: Any) -> Any:
