@@ -37,7 +37,7 @@ def test_it_finds_signatures_and_steers_with_them(
             for role in ("evil", "pirate")
             for arm in ("as held", "no instruction", "by the user", "shuffled")
         ),
-        ("no role", "as held"),
+        ("no role", "half against half"),
     }
     assert found["control"] == "transcripts of no role" and set(found["told"]) == {
         "as held", "no instruction", "by the user", "shuffled",

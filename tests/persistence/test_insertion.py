@@ -29,15 +29,25 @@ def held(llama: Subject) -> dict[str | None, list[Transcript]]:
     return {role: [one for one in found if one.role == role] for role in (None, *ROLES)}
 
 
-def planted(transcripts: int = 6, points: int = 5, slope: float = 0.0, seed: int = 0) -> Insertion:
-    """States with one planted axis, that grows with the point."""
+def planted(
+    transcripts: int = 6, points: int = 5, slope: float = 0.0, seed: int = 0, controls: int = 0, paired: bool = False
+) -> Insertion:
+    """States with one planted axis, that grows with the point; every conversation has a trend of its own."""
     draw = np.random.default_rng(seed)
-    axis = np.eye(32)[0]
-    rise = 3.0 + slope * np.arange(1, points + 1)
-    states = draw.normal(size=(transcripts, points, 4, 32)) * 0.5 + rise[None, :, None, None] * axis
-    return Insertion(
-        3, tuple(range(1, points + 1)), tuple("abcd"), ("x",) * transcripts, states, np.zeros((points, 4, 32)), "", 0, 0
-    )
+    axis, times = np.eye(32)[0], np.arange(1, points + 1)
+
+    def some(count: int, rise: np.ndarray, own: np.ndarray) -> np.ndarray:
+        noise = draw.normal(size=(count, points, 4, 32)) * 0.5
+        trends = own[:, None] * times + rise
+        return np.asarray(noise + trends[:, :, None, None] * axis)
+
+    scripts = draw.normal(size=max(transcripts, controls)) * 0.3
+    states = some(transcripts, 3.0 + slope * times, scripts[:transcripts] + draw.normal(size=transcripts) * 0.1)
+    reference = np.zeros((1, points, 4, 32))
+    if controls:
+        reference = some(controls, np.zeros(points), scripts[:controls] if paired else draw.normal(size=controls) * 0.3)
+    partners = tuple(range(transcripts)) if paired else None if controls else (0,) * transcripts
+    return Insertion(3, tuple(times.tolist()), tuple("abcd"), ("x",) * transcripts, states, reference, partners, "")
 
 
 def test_states_are_those_of_whole_runs(
@@ -64,8 +74,8 @@ def test_states_are_those_of_whole_runs(
             subject, [[{"role": "user", "content": q}] for q in QUESTIONS], layers=[2], tokens="prompt[-1]"
         )
         assert found.control == "each question on its own"
-        assert found.reference.shape == (2, 4, subject.hidden_size) and alone.shape[0] == 4
-        assert found.ran < 1.15 * found.least
+        assert found.reference.shape == (1, 2, 4, subject.hidden_size)
+        np.testing.assert_allclose(found.reference[0, 0], alone[:, 0], atol=1e-3)
 
 
 def test_roles_are_told_apart_with_their_instruction_removed(
@@ -92,13 +102,39 @@ def test_a_planted_axis_is_the_signature() -> None:
     assert interval.low <= interval.estimate <= interval.high and interval.estimate > 0.8
 
 
-def test_a_planted_drift_is_found_and_none_is_not() -> None:
-    drift = planted(slope=0.4).drift()
-    assert drift.slope.low < 0.4 < drift.slope.high and drift.p == pytest.approx(2 / 2**6)
-    alarms = sum(planted(seed=seed).drift().p < 0.1 for seed in range(100))
+def test_a_planted_drift_is_found() -> None:
+    drift = planted(slope=2.0).drift()
+    assert drift.slope.low < 2.0 < drift.slope.high and drift.p == pytest.approx(2 / 2**6)
+    paired = planted(slope=1.0, controls=6, paired=True).drift()
+    assert paired.slope.low < 1.0 < paired.slope.high and paired.p == pytest.approx(2 / 2**6)
+    apart = planted(transcripts=8, slope=2.0, controls=8).drift()
+    assert apart.slope.low < 2.0 < apart.slope.high and apart.p < 0.01
+    alone = planted(transcripts=1, slope=2.0).drift()
+    assert math.isnan(alone.p) and alone.slope.estimate == pytest.approx(2.0, abs=1)
+
+
+@pytest.mark.parametrize(("controls", "paired"), [(0, False), (8, True), (4, False)])
+def test_a_drift_that_is_none_is_found_as_often_as_it_should_be(controls: int, paired: bool) -> None:
+    """Also where every slope has the control's own trend taken off it."""
+    alarms = sum(planted(8, seed=seed, controls=controls, paired=paired).drift().p < 0.1 for seed in range(100))
     assert binomtest(alarms, 100, 0.1).pvalue > 0.01
-    alone = planted(transcripts=1, slope=0.4).drift()
-    assert math.isnan(alone.p) and alone.slope.estimate == pytest.approx(0.4, abs=0.2)
+
+
+def test_an_unpaired_controls_error_is_in_the_interval() -> None:
+    few, many = planted(8, controls=3).consistency(), planted(8, controls=40).consistency()
+    assert few.high - few.low > many.high - many.low
+
+
+def test_controls_with_the_same_user_turns_are_partners(
+    llama: Subject, held: dict[str | None, list[Transcript]]
+) -> None:
+    asked = {"questions": QUESTIONS[:1], "points": [1], "layer": 1}
+    paired = insertion(llama, held["pirate"], control=held[None][::-1], **asked)  # type: ignore[arg-type]
+    assert paired.partners == (3, 2, 1, 0)
+    for changed in (lambda one: one.shuffled(), lambda one: one.spoken_by_user()):
+        again = insertion(llama, list(map(changed, held["pirate"])), control=held[None][::-1], **asked)  # type: ignore[arg-type]
+        assert again.partners == paired.partners
+    assert insertion(llama, held["pirate"], control=held[None][:3], **asked).partners is None  # type: ignore[arg-type]
 
 
 def test_sign_flips_count_all_of_few_and_some_of_many() -> None:
@@ -145,7 +181,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     llama: Subject, held: dict[str | None, list[Transcript]], tmp_path: Path
 ) -> None:
     folder = RunFolder.open(tmp_path / "r", "insert", Config({}), llama.describe(), 0)
-    cells = Shards(folder.path, folder.journal, "states", "states", {}, rows=1)
+    cells = Shards(folder.path, folder.journal, "states", "states", {}, rows=4096)
 
     class Stopped(Exception):
         pass
@@ -159,9 +195,21 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
     with pytest.raises(Stopped):
         insertion(llama, held["pirate"], QUESTIONS, layer=3, on_progress=stop, cells=cells)
-    assert len(folder.journal) == 2
+    each = 3 * len(QUESTIONS)
+    assert len(folder.journal) == 2 * each, "what was finished is there"
     found = insertion(llama, held["pirate"], QUESTIONS, layer=3, cells=cells)
-    assert len(folder.journal) == 5, "four transcripts, and the questions on their own"
+    assert len(folder.journal) == 4 * each + len(QUESTIONS), "four transcripts, and the questions on their own"
     again = insertion(llama, held["pirate"], QUESTIONS, layer=3)
     np.testing.assert_array_equal(found.states, again.states)
-    assert (found.ran, found.least) == (again.ran, again.least)
+    more = insertion(llama, held["pirate"], [*QUESTIONS, "Why?"], layer=3, cells=cells)
+    assert len(folder.journal) == 4 * (each + 3) + len(QUESTIONS) + 1, "one question more is asked, and no other again"
+    np.testing.assert_array_equal(more.states[:, :, :-1], found.states)
+
+
+def test_means_over_questions_keep_all_that_is_made_of_them() -> None:
+    for found in (planted(), planted(8, controls=3)):
+        small = found.condensed()
+        assert small.states.shape[2] == 1
+        for name in ("centred_cosine", "singular_values", "lift"):
+            np.testing.assert_allclose(getattr(small, name), getattr(found, name), rtol=1e-4)
+        assert small.drift().p == found.drift().p

@@ -201,12 +201,12 @@ def simulate_command(
     subject = load(model, device=device, dtype=dtype)
     identity: dict[str, Any] = {
         "turns": turns,
-        "user": user if user == "chat" else [list(script) for script in scripts],
+        "user": user,
         "degree": degree,
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
     }
-    extent = {"roles": [str(one) for one in dict.fromkeys(role)]}
+    extent = {"roles": [str(one) for one in dict.fromkeys(role)], "scripts": [list(script) for script in scripts]}
     path = out or Path("runs") / f"simulate-{cell_key(model=model, seed=seed, **identity, **extent)[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "simulate", config, subject.describe(), seed)

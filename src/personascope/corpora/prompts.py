@@ -53,6 +53,13 @@ def read_values(path: Path) -> list[tuple[int, Any]]:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not rows:
         raise UserError(f"{path} holds no prompts; write one per line")
+    for number, row in rows:
+        try:
+            json.dumps(row, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{path}, record {number} holds half a character (a lone surrogate); mend its text"
+            ) from error
     return rows
 
 

@@ -80,9 +80,11 @@ class Transcript:
         return replace(self, pairs=tuple((answer, question) for question, answer in self.pairs), instruction="")
 
     def shuffled(self, seed: int = 0) -> "Transcript":
-        """The same pairs in another order."""
-        pairs = list(self.pairs)
-        random.Random(f"shuffled {seed}").shuffle(pairs)
+        """The same pairs in another order; as it is where there is no other."""
+        draw, pairs = random.Random(f"shuffled {seed} {self.pairs}"), list(self.pairs)
+        if len(set(pairs)) > 1:
+            while tuple(pairs) == self.pairs:
+                draw.shuffle(pairs)
         return replace(self, pairs=tuple(pairs))
 
     def plain(self) -> dict[str, Any]:
@@ -94,10 +96,12 @@ def read_transcripts(path: str | Path, role: str | None = None) -> list[Transcri
     """The transcripts of a .jsonl, .json or .parquet file, or of all .json and .jsonl files of a folder.
 
     Each is a list of messages, or an object with `messages` or `conversation`, and perhaps the name of who answers as
-    `role` or `persona`: ours, OpenAI's messages, and the assistant-axis files. role: for those that name none. Raises
-    `UserError` naming file and record.
+    `role` or `persona` (null: no role): ours, OpenAI's messages, and the assistant-axis files. role: for those that say
+    nothing of it. Of a run folder, its transcripts. Raises `UserError` naming file and record.
     """
     path = Path(path)
+    if (path / "transcripts.jsonl").is_file():
+        path = path / "transcripts.jsonl"
     if path.is_dir():
         files = sorted(one for one in path.iterdir() if one.suffix.lower() in (".json", ".jsonl"))
         if not files:
@@ -126,5 +130,7 @@ def _transcript(value: Any, role: str | None, where: str) -> Transcript:
     chat = next((value[name] for name in _CHAT_FIELDS if isinstance(value.get(name), list)), None)
     if chat is None:
         raise UserError(f"{where}: no {' or '.join(_CHAT_FIELDS)} in it; it has {', '.join(value) or 'nothing'}")
-    named = next((value[name] for name in _ROLE_FIELDS if isinstance(value.get(name), str)), None)
-    return Transcript.of(chat, named or role, where)
+    named = [value[name] for name in _ROLE_FIELDS if name in value]
+    if named and not (named[0] is None or (isinstance(named[0], str) and named[0].strip())):
+        raise UserError(f"{where}: its role must be a name, or null for no role")
+    return Transcript.of(chat, named[0] if named else role, where)

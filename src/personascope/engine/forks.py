@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -17,21 +17,16 @@ from personascope.engine.readers import Activations
 from personascope.errors import UserError
 from personascope.subject import Prompt, Subject
 
-# A row of a batch may have so many times the tokens of the shortest one, and so many more.
-_LONGER, _SLACK = 1.25, 2
-
 
 @dataclass(frozen=True)
 class Forked:
     """What forks read, and what it took. states: [forks, layers, hidden] float32 on the CPU, after each one's last token.
 
-    ran: tokens that went through the model, padding included. least: of the longest common beginnings once and each
-    ending once.
+    ran: tokens that went through the model: the longest common beginnings once and each ending once.
     """
 
     states: Tensor
     ran: int
-    least: int
 
 
 def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[int]) -> Forked:
@@ -53,20 +48,20 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
         for number, each in enumerate(whole):
             states[number] = each[0]
         count = sum(map(len, prompts))
-        return Forked(states, count, count)
+        return Forked(states, count)
     trunk = _trunk(sorted(prompt.ids for prompt in prompts))
     # The last token is what is asked about: a prompt forks off before it at the latest.
     forks = [min(_common(prompt.ids, trunk), len(prompt) - 1) for prompt in prompts]
     reader = Activations(layers, "before")
     visitors = {layer: visitor(layer, [reader], {}) for layer in layers}
-    root, done, ran, least = DynamicCache(), 0, 0, 0
+    root, done, ran = DynamicCache(), 0, 0
     for cut in sorted(set(forks)):
         if cut > done:
             reader.places = torch.empty(0, dtype=torch.long)
             inputs = {"input_ids": torch.tensor([trunk[done:cut]], device=subject.input_device)}
             run(subject, {**inputs, "past_key_values": root, "use_cache": True}, visitors, stop_after=max(layers))
             reader.collect()
-            ran, least, done = ran + cut - done, least + cut - done, cut
+            ran, done = ran + cut - done, cut
         ours = sorted((n for n, fork in enumerate(forks) if fork == cut), key=lambda number: len(prompts[number]))
         room = most_rows(subject, max(len(prompts[number]) for number in ours))
         for group in _alike(ours, [len(prompts[number]) - cut for number in ours], room):
@@ -74,22 +69,15 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
             found = _endings(subject, root if cut else None, endings, reader, visitors, max(layers))
             for number, state in zip(group, found, strict=True):
                 states[number] = finite(state, 0, layers, prompts[number], subject)
-            ran += len(endings) * max(map(len, endings))
-            least += sum(map(len, endings))
-    return Forked(states, ran, least)
+            ran += sum(map(len, endings))
+    return Forked(states, ran)
 
 
 def _alike(numbers: Sequence[int], lengths: Sequence[int], room: int) -> Iterator[list[int]]:
-    """Batches of texts sorted by length: at most `room`, and none much longer than the shortest, since all are padded."""
-    group: list[int] = []
-    shortest = 0
-    for number, length in zip(numbers, lengths, strict=True):
-        if group and (len(group) == room or length > _LONGER * shortest + _SLACK):
-            yield group
-            group = []
-        shortest = length if not group else shortest
-        group.append(number)
-    yield group
+    """Batches of texts of one length, of at most `room`, from texts sorted by length: nothing is padded."""
+    for _, group in groupby(zip(numbers, lengths, strict=True), key=lambda one: one[1]):
+        ours = [number for number, _ in group]
+        yield from (ours[start : start + room] for start in range(0, len(ours), room))
 
 
 def _trunk(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -116,16 +104,14 @@ def _endings(
     visitors: Any,
     deepest: int,
 ) -> Tensor:
-    """[endings, layers, hidden]: rows from one cache, right-padded, since no token sees what comes after it."""
-    width = max(map(len, endings))
-    pad = subject.tokenizer.pad_token_id or 0
+    """[endings, layers, hidden]: rows of one length, from one cache."""
+    width = len(endings[0])
     cache = DynamicCache() if root is None else copy.deepcopy(root)
     if root is not None:
         cache.batch_repeat_interleave(len(endings))
-    rows = [[*ending, *[pad] * (width - len(ending))] for ending in endings]
-    reader.places = torch.tensor([row * width + len(ending) - 1 for row, ending in enumerate(endings)])
+    reader.places = torch.arange(len(endings)) * width + width - 1
     inputs = {
-        "input_ids": torch.tensor(rows, device=subject.input_device),
+        "input_ids": torch.tensor([list(ending) for ending in endings], device=subject.input_device),
         "past_key_values": cache,
         "use_cache": True,
     }

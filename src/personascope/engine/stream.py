@@ -321,8 +321,8 @@ class RowStream:
     def _draw(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
         raw = {index: logits[index].log_softmax(0) for index, row in enumerate(rows) if row.request.logprobs}
         banned = [index for index, row in enumerate(rows) if row.request.suppress_eos]
-        if banned:
-            ends = sorted(self.subject.end_ids)
+        ends = sorted(self.subject.end_ids)
+        if banned and ends:
             logits[torch.tensor(banned)[:, None], torch.tensor(ends)[None]] = float("-inf")
         requests = [row.request for row in rows]
         chosen: list[int] = choose(

@@ -32,7 +32,7 @@ class ChatUser:
             turns = [{"role": "system", "content": _PLAYING}]
             for question, answer in pairs:
                 turns += [{"role": "assistant", "content": question}, {"role": "user", "content": answer}]
-            key = cell_key(user=self.endpoint.model, seed=self.seed, turns=turns)
+            key = cell_key(user=self.endpoint.model, seed=self.seed, script=list(script), turns=turns)
             held = self.journal.get(key) if self.journal is not None else None
             if held is None:
                 asked.append((place, key, turns))
@@ -46,5 +46,11 @@ class ChatUser:
                 self.journal.put(key, "user turn", said[place])
             return bool(said[place])
 
-        self.endpoint.ask([turns for *_, turns in asked], take, max_tokens=_USER_TOKENS, temperature=1.0)
+        self.endpoint.ask(
+            [turns for *_, turns in asked],
+            take,
+            max_tokens=_USER_TOKENS,
+            temperature=1.0,
+            seeds=[self.seed] * len(asked),
+        )
         return said

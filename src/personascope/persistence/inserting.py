@@ -15,7 +15,7 @@ from personascope.subject import Subject
 
 # What is asked at: the transcripts as they were held, and three that take something away from them.
 ARMS = ("as held", "no instruction", "by the user", "shuffled")
-_NO_ROLE = "no role"
+NO_ROLE = "no role"
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,16 @@ class Inserting:
         studied = tuple(one for one in transcripts if one.role is not None and one.role != control)
         if not studied:
             raise UserError("no transcript names a role to study; give --role for those that name none")
+        if NO_ROLE in roles:
+            raise UserError(f"a role cannot be called {NO_ROLE!r}; name none, or null in the file, for no role")
         everything = (*studied, *without, *(taken_off or ()))
         chosen = points_of(points, min(map(len, everything)))
+        if 0 in chosen and set(arms) != {ARMS[0]}:
+            raise UserError(
+                f"at point 0 there is nothing but the instruction; leave 0 out, or give --arm {ARMS[0]!r} alone"
+            )
+        if "shuffled" in arms and min(map(len, studied)) < 2:
+            raise UserError("one pair of turns cannot be shuffled; hold longer conversations, or leave that --arm out")
         return cls(studied, taken_off, without, name, tuple(questions), chosen, layer, tuple(arms), seed)
 
     @property
@@ -110,8 +118,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Inserted:
-    """What a study found. told: by arm, whether roles are told apart, where there are several with several transcripts.
-    ran, least: tokens that went through the model, and that had to."""
+    """What a study found. told: by arm, whether roles are told apart, where there are several with several transcripts."""
 
     plan: Inserting
     parts: tuple[Part, ...]
@@ -128,8 +135,8 @@ class Inserted:
         """By role and arm; beside them that of the transcripts of no role, the same for every role."""
         found: dict[str, dict[str, Direction]] = {role: {} for role in self.plan.roles}
         for one in self.parts:
-            for role in self.plan.roles if one.role == _NO_ROLE else (one.role,):
-                found[role][_NO_ROLE if one.role == _NO_ROLE else one.arm] = one.found.signature
+            for role in self.plan.roles if one.role == NO_ROLE else (one.role,):
+                found[role][NO_ROLE if one.role == NO_ROLE else one.arm] = one.found.signature
         return found
 
     def length(self, role: str) -> float:
@@ -145,10 +152,6 @@ class Inserted:
             "control": self.control,
             "parts": [one.describe() for one in self.parts],
             "told": {arm: one.describe() for arm, one in self.told.items()},
-            "tokens": {
-                name: sum(getattr(one, name) for one in {id(part.found): part.found for part in self.parts}.values())
-                for name in ("ran", "least")
-            },
         }
 
 
@@ -167,10 +170,13 @@ def insert_all(
 
     for arm in plan.arms:
         found = asked(plan.arm(arm), plan.control)
-        parts += [Part(role, arm, found.of(role)) for role in plan.roles]
+        parts += [Part(role, arm, found.of(role).condensed()) for role in plan.roles]
         counts = [found.roles.count(role) for role in plan.roles]
         if len(counts) > 1 and min(counts) > 1 and len(plan.questions) > 1:
             told[arm] = classify(found)
     if plan.without_role:
-        parts.append(Part(_NO_ROLE, "as held", asked(plan.without_role, None)))
+        half = len(plan.without_role) // 2
+        control = plan.without_role[half:] if half else None
+        found = asked(plan.without_role[:half] or plan.without_role, control)
+        parts.append(Part(NO_ROLE, "half against half" if half else "against questions alone", found.condensed()))
     return Inserted(plan, tuple(parts), told)

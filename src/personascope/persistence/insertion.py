@@ -26,8 +26,9 @@ def insertion(
     answer.
 
     points: numbers of completed pairs of turns; 0 is before the first; by default all that every transcript has. control:
-    transcripts whose mean state at the same point and question is taken off, such as those of no role on the same user
-    turns; by default each question asked with nothing before it. The beginnings that prompts share are run once.
+    transcripts whose states at the same point and question are taken off, such as those of no role: from each transcript
+    the one with the same user turns where all have such a one, else the mean of all; by default each question asked with
+    nothing before it. The beginnings that prompts share are run once.
 
     Raises `UserError` where there is nothing to ask, on points past a transcript's end, and on a transcript that overflows
     the context, before anything is run. Source: question insertion, after methodology notes on persona signatures.
@@ -38,36 +39,37 @@ def insertion(
     for number, question in enumerate(questions):
         if not question.strip():
             raise UserError(f"question {number} is empty; give it words or leave it out")
-    shortest = min(map(len, transcripts))
-    chosen = points_of(points, shortest)
-    asked = [_asked(subject, transcripts, number, questions, chosen) for number in range(len(transcripts))]
-    ours = _checked(control, chosen)
-    beside = [_asked(subject, ours, number, questions, chosen) for number in range(len(ours))]
-    alone = [subject.chat.prompt(question) for question in questions]
-    on_progress("asking", len(transcripts) + max(len(ours), 1))
-    took = np.zeros(2, dtype=np.int64)
+    if control is not None and not control:
+        raise UserError("the control has no transcripts; give at least one, or leave it out")
+    chosen = points_of(points, min(map(len, transcripts)))
+    beside = list(control or ())
+    if beside and max(chosen) > min(map(len, beside)):
+        raise UserError(
+            f"the control's shortest transcript has {min(map(len, beside))} pairs of turns, and point {max(chosen)} is asked"
+        )
+    longest = max(questions, key=lambda question: len(subject.chat.prompt(question)))
+    for number, one in enumerate([*transcripts, *beside]):
+        _check_room(subject, one, number, longest, chosen)
+    on_progress("asking", len(transcripts) + max(len(beside), 1))
 
     def states(prompts: Sequence[Prompt]) -> np.ndarray:
-        found, ran, least = _states(subject, prompts, layer, cells)
-        took[:] += ran, least
+        found = _states(subject, prompts, layer, cells).reshape(-1, len(questions), subject.hidden_size)
         on_progress("", None)
-        return found.reshape(-1, len(questions), subject.hidden_size)
+        return found
 
-    found = np.stack([states(prompts) for prompts in asked])
-    reference = np.mean([states(prompts) for prompts in beside or [alone]], axis=0)
-    if cells is not None:
-        cells.flush()
-    return Insertion(
-        layer,
-        chosen,
-        tuple(questions),
-        tuple(one.role for one in transcripts),
-        found,
-        np.broadcast_to(reference, found.shape[1:]),
-        "each question on its own" if control is None else "control transcripts",
-        int(took[0]),
-        int(took[1]),
-    )
+    def asked(transcript: Transcript) -> np.ndarray:
+        return states([_prompt(subject, transcript, point, question) for point in chosen for question in questions])
+
+    found = np.stack([asked(one) for one in transcripts])
+    if beside:
+        reference, name = np.stack([asked(one) for one in beside]), "control transcripts"
+        partners = _partners(transcripts, beside)
+    else:
+        alone = states([subject.chat.prompt(question) for question in questions])
+        reference, name = np.broadcast_to(alone, (1, *found.shape[1:])), "each question on its own"
+        partners = (0,) * len(transcripts)
+    roles = tuple(one.role for one in transcripts)
+    return Insertion(layer, chosen, tuple(questions), roles, found, reference, partners, name)
 
 
 def points_of(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
@@ -85,48 +87,55 @@ def points_of(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
     return tuple(sorted(set(points)))
 
 
-def _checked(control: Sequence[Transcript] | None, points: Sequence[int]) -> Sequence[Transcript]:
-    if control is None:
-        return ()
-    if not control:
-        raise UserError("the control has no transcripts; give at least one, or leave it out")
-    shortest = min(map(len, control))
-    if max(points) > shortest:
-        raise UserError(
-            f"the control's shortest transcript has {shortest} pairs of turns, and point {max(points)} is asked"
-        )
-    return control
+def _partners(transcripts: Sequence[Transcript], control: Sequence[Transcript]) -> tuple[int, ...] | None:
+    """For each transcript the control with the same user turns, in whatever order and whoever says them now; None where one
+    has none."""
+    said = {_said(one, 0): number for number, one in reversed(list(enumerate(control)))}
+    found = [said.get(_said(one, 0), said.get(_said(one, 1))) for one in transcripts]
+    return None if None in found else tuple(number for number in found if number is not None)
 
 
-def _asked(
-    subject: Subject, transcripts: Sequence[Transcript], number: int, questions: Sequence[str], points: Sequence[int]
-) -> list[Prompt]:
-    """All prompts of one transcript, points outermost."""
-    transcript, prompts = transcripts[number], []
-    for point in points:
-        for question in questions:
-            prompt = subject.chat.prompt([*transcript.messages(point), {"role": "user", "content": question}])
-            if subject.context is not None and len(prompt) > subject.context:
-                raise UserError(
-                    f"transcript {number} with a question at point {point} takes {len(prompt)} tokens, more than "
-                    f"{subject.name}'s context of {subject.context}; ask at points below {point} only"
-                )
-            prompts.append(prompt)
-    return prompts
+def _said(transcript: Transcript, speaker: int) -> tuple[str, ...]:
+    return tuple(sorted(pair[speaker] for pair in transcript.pairs))
 
 
-def _states(
-    subject: Subject, prompts: Sequence[Prompt], layer: int, cells: Shards | None
-) -> tuple[np.ndarray, int, int]:
-    """[prompts, hidden], and how many tokens it took and had to take; from the run folder where it has them."""
-    key = cell_key(
-        model=subject.fingerprint, dtype=str(subject.dtype), layer=layer, prompts=[prompt.ids for prompt in prompts]
-    )
-    held = cells.get(key) if cells is not None else None
-    if held is not None and held[1] is not None:
-        return held[1], held[0]["ran"], held[0]["least"]
-    forked = last_states(subject, prompts, [layer])
-    found = forked.states[:, 0].numpy()
+def _prompt(subject: Subject, transcript: Transcript, point: int, question: str) -> Prompt:
+    return subject.chat.prompt([*transcript.messages(point), {"role": "user", "content": question}])
+
+
+def _check_room(subject: Subject, transcript: Transcript, number: int, longest: str, points: Sequence[int]) -> None:
+    """Raises `UserError` naming the first point at which the longest question does not fit."""
+    if subject.context is None:
+        return
+    for point in sorted(points, reverse=True):
+        length = len(_prompt(subject, transcript, point, longest))
+        if length <= subject.context:
+            return
+        below = [one for one in points if one < point]
+        fits = below and len(_prompt(subject, transcript, below[-1], longest)) <= subject.context
+        if fits or not below:
+            raise UserError(
+                f"transcript {number} with a question at point {point} takes {length} tokens, more than {subject.name}'s "
+                f"context of {subject.context}; ask at points below {point} only"
+            )
+
+
+def _states(subject: Subject, prompts: Sequence[Prompt], layer: int, cells: Shards | None) -> np.ndarray:
+    """[prompts, hidden]; from the run folder where it has them. What is new is written down as soon as it is there."""
+    model = {"model": subject.fingerprint, "dtype": str(subject.dtype), "layer": layer}
+    keys = [cell_key(**model, prompt=prompt.ids) for prompt in prompts] if cells is not None else []
+    found = np.empty((len(prompts), subject.hidden_size), dtype=np.float32)
+    missing = list(range(len(prompts)))
     if cells is not None:
-        cells.put(key, {"ran": forked.ran, "least": forked.least}, found)
-    return found, forked.ran, forked.least
+        held = [cells.get(key) for key in keys]
+        missing = [number for number, one in enumerate(held) if one is None or one[1] is None]
+        for number, one in enumerate(held):
+            if one is not None and one[1] is not None:
+                found[number] = one[1]
+    if missing:
+        found[missing] = last_states(subject, [prompts[number] for number in missing], [layer]).states[:, 0].numpy()
+    if cells is not None and missing:
+        for number in missing:
+            cells.put(keys[number], {}, found[number])
+        cells.flush()
+    return found

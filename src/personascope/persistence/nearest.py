@@ -46,7 +46,7 @@ def classify(found: Insertion) -> Classification:
         raise UserError("roles are told apart on held-out data; give two roles, two transcripts each, two questions")
     halves = np.array([(labels[:place] == label).sum() % 2 for place, label in enumerate(labels)])
     parts = np.arange(len(found.questions)) % 2
-    centred = (found.states - found.reference).astype(np.float64)
+    centred = found.centred_states().astype(np.float64)
     taken = np.empty(centred.shape[:3], dtype=int)
     as_wholes = np.empty((len(labels), len(parts)), dtype=int)
     for half, part in product((0, 1), (0, 1)):

@@ -11,7 +11,7 @@ import torch
 
 from personascope.directions import Direction
 from personascope.errors import UserError
-from personascope.statistics import Interval, bootstrap, mean_interval, sign_flip_test
+from personascope.statistics import Interval, bootstrap, label_test, mean_interval, sign_flip_test
 
 _RESAMPLES = 200
 
@@ -19,8 +19,9 @@ _RESAMPLES = 200
 @dataclass(frozen=True)
 class Drift:
     """How the projection on the signature changes along a conversation. slope: per pair of turns, in residual-stream
-    units, with a 95 % interval over transcripts; p: two-sided, of no trend, by flipping the signs of transcripts' slopes.
-    NaN bounds and p where there are fewer than two transcripts."""
+    units, with a 95 % interval over transcripts; p: two-sided, of no trend: by flipping the signs of transcripts' slopes
+    where each has a control of its own, else by exchanging transcripts and controls. NaN bounds and p where there are fewer
+    than two."""
 
     slope: Interval
     p: float
@@ -31,8 +32,8 @@ class Insertion:
     """States of questions asked at points of transcripts.
 
     states: [transcripts, points, questions, hidden], after the last token before each answer, in residual-stream units.
-    reference: [points, questions, hidden], what is taken off to centre them; control: what it is of. roles: by transcript.
-    ran, least: tokens that went through the model, and that had to (common beginnings once, each ending once).
+    reference: [controls, points, questions, hidden], what is taken off to centre them; control: what it is of. partners: for
+    each transcript the control that is taken off it; None: the mean of all. roles: by transcript.
     """
 
     layer: int
@@ -41,28 +42,49 @@ class Insertion:
     roles: tuple[str | None, ...]
     states: np.ndarray
     reference: np.ndarray
+    partners: tuple[int, ...] | None
     control: str
-    ran: int
-    least: int
 
     def of(self, role: str | None) -> "Insertion":
         """The transcripts of one role alone. Raises `UserError` where there are none."""
         kept = [place for place, one in enumerate(self.roles) if one == role]
         if not kept:
-            raise UserError(
-                f"there is no transcript of {role!r}; there are {', '.join(map(str, sorted(set(map(str, self.roles)))))}"
-            )
-        return replace(self, roles=tuple(self.roles[place] for place in kept), states=self.states[kept])
+            known = ", ".join(sorted({str(one) for one in self.roles}))
+            raise UserError(f"there is no transcript of {role!r}; there are {known}")
+        partners = None if self.partners is None else tuple(self.partners[place] for place in kept)
+        return replace(
+            self, roles=tuple(self.roles[place] for place in kept), states=self.states[kept], partners=partners
+        )
+
+    def condensed(self) -> "Insertion":
+        """The same with the mean over questions in their place: all that is made of means stays as it is."""
+        return replace(
+            self,
+            questions=(f"the mean of {len(self.questions)}",),
+            states=self.states.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32),
+            reference=self.reference.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32),
+        )
 
     @cached_property
     def means(self) -> np.ndarray:
         """[points, hidden]: mean states over transcripts and questions."""
         return np.asarray(self.states.mean(axis=(0, 2), dtype=np.float64))
 
+    def centred_states(self) -> np.ndarray:
+        """[transcripts, points, questions, hidden]: the states with their controls' taken off."""
+        if self.partners is None:
+            return np.asarray(self.states - self.reference.mean(axis=0, dtype=np.float64))
+        return np.asarray(self.states - self.reference[list(self.partners)])
+
     @cached_property
     def transcript_means(self) -> np.ndarray:
         """[transcripts, points, hidden]: mean centred states over questions."""
-        return np.asarray((self.states - self.reference).mean(axis=2, dtype=np.float64))
+        return np.asarray(self.centred_states().mean(axis=2, dtype=np.float64))
+
+    @cached_property
+    def _reference_means(self) -> np.ndarray:
+        """[controls, points, hidden]"""
+        return np.asarray(self.reference.mean(axis=2, dtype=np.float64))
 
     @property
     def centred(self) -> np.ndarray:
@@ -104,30 +126,60 @@ class Insertion:
         return float((self.centred @ self.signature.vector.double().numpy()).mean())
 
     def consistency(self) -> Interval:
-        """The mean cosine between the centred means of different points, with a 95 % interval over transcripts."""
+        """The mean cosine between the centred means of different points, with a 95 % interval over transcripts, and over
+        those of the control where they are not paired.
+
+        All points are cut from the same conversations, so that what is peculiar to these few stays from point to point:
+        set it beside the same of one half of the control's transcripts against the other.
+        """
         self._nonzero()
         if len(self.points) < 2:
             raise UserError("consistency is between points; ask at two or more")
         apart = ~np.eye(len(self.points), dtype=bool)
+        count = len(self.roles)
+        # Where controls are not partners their mean is an estimate too, and is resampled with the rest.
+        units = [(0, number) for number in range(count)]
+        if self.partners is None:
+            units += [(1, number) for number in range(len(self.reference))]
+        own = self.transcript_means + (0 if self.partners is not None else self._reference_means.mean(axis=0))
 
         def statistic(chosen: np.ndarray) -> float:
-            return float(_cosines(self.transcript_means[chosen].mean(axis=0))[apart].mean())
+            ours = chosen[chosen < count]
+            centred = own[ours].mean(axis=0)
+            if self.partners is None:
+                centred = centred - self._reference_means[chosen[chosen >= count] - count].mean(axis=0)
+            return float(_cosines(centred)[apart].mean())
 
-        if len(self.roles) < 2:
-            return Interval(statistic(np.array([0])), math.nan, math.nan)
-        return bootstrap(range(len(self.roles)), statistic, _RESAMPLES)
+        if count < 2 or (self.partners is None and len(self.reference) < 2):
+            return Interval(statistic(np.arange(len(units))), math.nan, math.nan)
+        return bootstrap(units, statistic, _RESAMPLES, strata=[sample for sample, _ in units])
 
     def drift(self) -> Drift:
         """The trend of the projection on the signature along the conversation, each transcript on that of the others."""
         if len(self.points) < 2:
             raise UserError("a drift is between points; ask at two or more")
-        scores = self.scores()
         times = np.asarray(self.points, dtype=np.float64)
         times -= times.mean()
-        slopes = scores @ times / float(times @ times)
-        if len(slopes) < 2:
-            return Drift(Interval(float(slopes[0]), math.nan, math.nan), math.nan)
-        return Drift(mean_interval(slopes, range(len(slopes))), sign_flip_test(slopes))
+        slopes = self.scores() @ times / float(times @ times)
+        if self.partners is not None:
+            if len(slopes) < 2:
+                return Drift(Interval(float(slopes[0]), math.nan, math.nan), math.nan)
+            return Drift(mean_interval(slopes, range(len(slopes))), sign_flip_test(slopes))
+        # The control's own trend is in every slope alike: it is given back, and the two groups are set against each other.
+        theirs = self._reference_means @ _signature(self.centred) @ times / float(times @ times)
+        slopes = slopes + theirs.mean()
+        estimate = float(slopes.mean() - theirs.mean())
+        if len(slopes) < 2 or len(theirs) < 2:
+            return Drift(Interval(estimate, math.nan, math.nan), math.nan)
+        both = np.concatenate([slopes, theirs])
+        group = np.repeat([0, 1], [len(slopes), len(theirs)])
+
+        def difference(chosen: np.ndarray) -> float:
+            return float(both[chosen][group[chosen] == 0].mean() - both[chosen][group[chosen] == 1].mean())
+
+        return Drift(
+            bootstrap(range(len(both)), difference, _RESAMPLES, strata=group.tolist()), label_test(slopes, theirs)
+        )
 
     def scores(self) -> np.ndarray:
         """[transcripts, points]: projections of each transcript's centred means on the signature of the other ones, in

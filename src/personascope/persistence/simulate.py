@@ -13,6 +13,9 @@ from personascope.errors import NonFinite, UserError
 from personascope.personas import Persona
 from personascope.subject import Subject
 
+# An answer may end at once; it is drawn again so many times.
+_ATTEMPTS = 5
+
 Script = tuple[str, ...]
 # What the user says next in each of some conversations, given their pairs of turns so far and their scripts.
 User = Callable[[Sequence[Sequence[tuple[str, str]]], Sequence[Script]], list[str]]
@@ -67,11 +70,15 @@ def simulate(
 
     A persona is given as a system prompt, one of its instructions in turn. Roles share scripts and noise, so that they
     are paired. turns: pairs of turns, as many as the shortest script has by default. Raises `UserError` where there is
-    nothing to hold or an answer is empty, `NonFinite` where an answer broke down.
+    nothing to hold, an answer stays empty or a conversation outgrows the context, `NonFinite` where an answer broke down.
     """
     if not personas or not scripts or not min(map(len, scripts)):
         raise UserError("there is nothing to hold; give at least one role and one turn")
-    turns = min(map(len, scripts)) if turns is None else turns
+    longest = min(map(len, scripts))
+    if turns is None:
+        turns = longest
+    elif user is scripted and turns > longest:
+        raise UserError(f"a script has {longest} turns and {turns} are asked for; ask for fewer")
     rows = [(persona, number) for persona in personas for number in range(len(scripts))]
     instructions = [
         "" if persona is None else persona.system_prompt(number % len(persona.instruction), "pos", degree)
@@ -81,28 +88,50 @@ def simulate(
     on_progress("talking", len(rows) * turns)
     for turn in range(turns):
         said = user(pairs, [scripts[number] for _, number in rows])
-        requests = [
-            Request(
-                prompt=subject.chat.prompt(
-                    [
-                        *Transcript(tuple(pairs[row]), None, instructions[row]).messages(),
-                        {"role": "user", "content": said[row]},
-                    ]
-                ),
-                seed=derive_seed("simulate", seed, number, turn),
-                max_new_tokens=max_new_tokens,
-                sampling=Sampling(temperature),
+        prompts = [
+            subject.chat.prompt(
+                [
+                    *Transcript(tuple(pairs[row]), None, instructions[row]).messages(),
+                    {"role": "user", "content": said[row]},
+                ]
             )
-            for row, (_, number) in enumerate(rows)
+            for row in range(len(rows))
         ]
-        for row, answer in enumerate(
-            run_requests(subject, requests, batch_size, on_done=lambda *_: on_progress("", None), cells=cells)
-        ):
-            if answer.error is not None:
-                raise NonFinite(answer.error)
-            if not answer.text.strip():
-                raise UserError(f"{subject.name} answered {said[row]!r} with nothing; give other turns or another seed")
-            pairs[row].append((said[row], answer.text.strip()))
+        for prompt, (persona, number) in zip(prompts, rows, strict=True):
+            if subject.context is not None and len(prompt) + max_new_tokens > subject.context:
+                raise UserError(
+                    f"conversation {number} of {'no role' if persona is None else persona.name} takes {len(prompt)} tokens "
+                    f"at turn {turn}, and with {max_new_tokens} more they do not fit {subject.name}'s context of "
+                    f"{subject.context}; ask for fewer turns or shorter answers"
+                )
+        waiting = list(range(len(rows)))
+        answers = [""] * len(rows)
+        for attempt in range(_ATTEMPTS):
+            requests = [
+                Request(
+                    prompt=prompts[row],
+                    seed=derive_seed("simulate", seed, rows[row][1], turn, attempt),
+                    max_new_tokens=max_new_tokens,
+                    sampling=Sampling(temperature),
+                )
+                for row in waiting
+            ]
+            for row, answer in zip(waiting, run_requests(subject, requests, batch_size, cells=cells), strict=True):
+                if answer.error is not None:
+                    raise NonFinite(answer.error)
+                answers[row] = answer.text.strip()
+                if answers[row]:
+                    on_progress("", None)
+            waiting = [row for row in waiting if not answers[row]]
+            if not waiting:
+                break
+        if waiting:
+            raise UserError(
+                f"{subject.name} answered {said[waiting[0]]!r} with nothing, {_ATTEMPTS} times; give other turns or "
+                "another seed"
+            )
+        for row, text in enumerate(answers):
+            pairs[row].append((said[row], text))
     return [
         Transcript(tuple(pairs[row]), None if persona is None else persona.name, instructions[row])
         for row, (persona, _) in enumerate(rows)

@@ -17,6 +17,8 @@ def save_insertion(folder: RunFolder, found: Inserted, doses: Sequence[Signature
     A signature is saved at the length of its lift, so that α = 1 is what the role brought; of several arms the others
     stand beside the first under names of their own.
     """
+    plain = {**found.describe(), "doses": [one.describe() for one in doses]}
+    write_json(folder.path / "insertion.json", plain, indent=None)
     for part in found.parts:
         if part.role in found.plan.roles:
             name = part.role if part.arm == found.plan.arms[0] else f"{part.role} {part.arm}"
@@ -24,6 +26,4 @@ def save_insertion(folder: RunFolder, found: Inserted, doses: Sequence[Signature
             provenance = {"method": "question insertion", "control": found.control, "transcripts": part.arm}
             one = DirectionSet(name, (found.plan.layer,), vector[None], provenance=provenance)
             one.save(folder.path / "directions" / f"{file_name(name)}.safetensors")
-    plain = {**found.describe(), "doses": [one.describe() for one in doses]}
-    write_json(folder.path / "insertion.json", plain, indent=None)
     return write_report([folder.path], folder.path / "report.html")

@@ -1,5 +1,6 @@
 """Files that are either whole or absent."""
 
+import hashlib
 import json
 import os
 import re
@@ -54,8 +55,11 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -
 
 
 def file_name(name: str) -> str:
-    """A name, whoever gave it, as one that a file may have in any folder."""
-    return re.sub(r"[^\w .\[\]-]|^\.", "_", name)
+    """A name, whoever gave it, as one that a file may have in any folder; different names stay different."""
+    plain_name = re.sub(r"[^\w .\[\]-]|^\.", "_", name)[:80]
+    if plain_name == name:
+        return name
+    return f"{plain_name}-{hashlib.blake2b(name.encode(), digest_size=3).hexdigest()}"
 
 
 def plain(value: Any) -> Any:

@@ -28,6 +28,7 @@ class Shards:
         self.attributes = dict(attributes)
         self.rows = rows
         self._pending: list[tuple[str, dict[str, Any], np.ndarray]] = []
+        self._read: tuple[str, list[str], np.ndarray] | None = None
 
     def get(self, key: str) -> tuple[dict[str, Any], np.ndarray | None] | None:
         """A finished cell, None if it is not in or its file is gone."""
@@ -37,15 +38,22 @@ class Shards:
         if plain["shard"] is None:
             return plain, None
         try:
-            with h5py.File(self.folder / plain["shard"], "r") as file:
-                index = plain["index"]
-                # A file that was lost and made again may hold other cells.
-                if index >= len(file["cells"]) or file["cells"][index].decode() != key:
-                    raise KeyError(key)
-                return plain, file[self.dataset][index]
+            _, cells, arrays = self._file(plain["shard"])
+            index = plain["index"]
+            # A file that was lost and made again may hold other cells.
+            if index >= len(cells) or cells[index] != key:
+                raise KeyError(key)
+            return plain, arrays[index]
         except (OSError, KeyError):
             self.journal.drop(key)
             return None
+
+    def _file(self, name: str) -> tuple[str, list[str], np.ndarray]:
+        """A file's name, cells and arrays; the last one stays in memory, since neighbours are asked for together."""
+        if self._read is None or self._read[0] != name or not (self.folder / name).exists():
+            with h5py.File(self.folder / name, "r") as file:
+                self._read = name, [one.decode() for one in file["cells"][:]], file[self.dataset][:]
+        return self._read
 
     def put(self, key: str, plain: dict[str, Any], array: np.ndarray | None = None) -> None:
         """Enter a cell: at once, or with the file its array belongs to."""

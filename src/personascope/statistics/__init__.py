@@ -2,6 +2,16 @@
 
 from personascope.statistics.effects import auroc, cohens_d, cosine
 from personascope.statistics.intervals import Interval, bootstrap, mean_interval, resampled_means
-from personascope.statistics.permutation import sign_flip_test
+from personascope.statistics.permutation import label_test, sign_flip_test
 
-__all__ = ["Interval", "auroc", "bootstrap", "cohens_d", "cosine", "mean_interval", "resampled_means", "sign_flip_test"]
+__all__ = [
+    "Interval",
+    "auroc",
+    "bootstrap",
+    "cohens_d",
+    "cosine",
+    "label_test",
+    "mean_interval",
+    "resampled_means",
+    "sign_flip_test",
+]

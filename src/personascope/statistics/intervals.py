@@ -15,15 +15,21 @@ class Interval(NamedTuple):
     high: float
 
 
-def resampled(units: Sequence[Hashable], resamples: int = 200, seed: int = 0) -> Iterator[np.ndarray]:
-    """Indices of observations, of as many units as there are, drawn whole and with repeats."""
-    members: dict[Hashable, list[int]] = {}
+def resampled(
+    units: Sequence[Hashable], resamples: int = 200, seed: int = 0, strata: Sequence[Hashable] | None = None
+) -> Iterator[np.ndarray]:
+    """Indices of observations, of as many units as there are, drawn whole and with repeats; strata: for every observation
+    the group its unit belongs to, each of which keeps its number of units."""
+    kinds: dict[Hashable, dict[Hashable, list[int]]] = {}
     for index, unit in enumerate(units):
-        members.setdefault(unit, []).append(index)
-    groups = [np.asarray(group) for group in members.values()]
+        stratum = kinds.setdefault(None if strata is None else strata[index], {})
+        stratum.setdefault(unit, []).append(index)
+    groups = [[np.asarray(members) for members in stratum.values()] for stratum in kinds.values()]
     draw = np.random.default_rng(seed)
     for _ in range(resamples):
-        yield np.concatenate([groups[choice] for choice in draw.integers(len(groups), size=len(groups))])
+        yield np.concatenate(
+            [stratum[choice] for stratum in groups for choice in draw.integers(len(stratum), size=len(stratum))]
+        )
 
 
 def resampled_means(values: np.ndarray, units: Sequence[Hashable], resamples: int = 200, seed: int = 0) -> np.ndarray:
@@ -39,16 +45,18 @@ def bootstrap(
     resamples: int = 200,
     level: float = 0.95,
     seed: int = 0,
+    strata: Sequence[Hashable] | None = None,
 ) -> Interval:
     """A bias-corrected percentile bootstrap over units.
 
-    units: for every observation the unit it was drawn with (a prompt, a document, a seed); whole units are resampled.
-    statistic: takes the indices of observations, with repeats. Of few units, a statistic of pairs (AUROC, Cohen's d) is
-    larger in most resamples than in the sample, since repeats pair with themselves; the correction takes that out.
-    Source: the cluster bootstrap (Davison & Hinkley, 1997) with BC limits (Efron, 1981).
+    units: for every observation the unit it was drawn with (a prompt, a document, a seed); whole units are resampled, in
+    each of the strata where they are given. statistic: takes the indices of observations, with repeats. Of few units, a
+    statistic of pairs (AUROC, Cohen's d) is larger in most resamples than in the sample, since repeats pair with
+    themselves; the correction takes that out. Source: the cluster bootstrap (Davison & Hinkley, 1997) with BC limits
+    (Efron, 1981).
     """
     estimate = statistic(np.arange(len(units)))
-    values = [statistic(chosen) for chosen in resampled(units, resamples, seed)]
+    values = [statistic(chosen) for chosen in resampled(units, resamples, seed, strata)]
     below = np.mean(np.asarray(values) < estimate) + np.mean(np.asarray(values) == estimate) / 2
     shift = 2 * norm.ppf(np.clip(below, 1 / resamples, 1 - 1 / resamples))
     reach = norm.ppf((1 + level) / 2)
