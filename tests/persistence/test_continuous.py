@@ -33,14 +33,14 @@ def directions(llama: Subject) -> dict[str, ps.DirectionSet]:
 @pytest.fixture(scope="module")
 def curve(llama: Subject, directions: dict[str, ps.DirectionSet]) -> Persistence:
     steered = [directions["evil"][3], directions["detective"][3]]
-    return persistence(llama, steered, PROMPTS, n_steer=32, n_sample=96, cache="both", samples=3)
+    return persistence(llama, steered, PROMPTS, n_steer=32, n_sample=200, cache="both", samples=2)
 
 
 def test_a_sticky_persona_stays_longer_than_one_that_is_not(curve: Persistence) -> None:
     """Planted: evil keeps the next sentence with .95, detective with .3."""
     assert curve.half_life["evil@3"] > 3 * curve.half_life["detective@3"]
     assert curve.ranking()[0][0] == "evil@3"
-    assert curve.projections["evil@3"].shape == curve.baseline["evil@3"].shape == (18, 96)
+    assert curve.projections["evil@3"].shape == curve.baseline["evil@3"].shape == (12, 200)
 
 
 def test_arms_are_paired_and_all_there(curve: Persistence, llama: Subject) -> None:
@@ -48,7 +48,8 @@ def test_arms_are_paired_and_all_there(curve: Persistence, llama: Subject) -> No
     for key in ("evil@3", "detective@3"):
         for kind in ("random", "prompted", "steered"):
             assert (kind, key, "natural") in kinds
-        assert ("steered", key, "carried") in kinds
+        for kind in ("random", "steered"):
+            assert (kind, key, "carried") in kinds
     natural, carried = (curve.arm("steered", "evil@3", cache) for cache in ("natural", "carried"))
     assert natural.steered == carried.steered, "the caches go on from the same text"
     unsteered = persistence(
@@ -70,11 +71,11 @@ def test_a_random_direction_leaves_no_persona_and_a_prompt_does(curve: Persisten
 
 def test_results_are_plain_and_say_what_loops(curve: Persistence) -> None:
     plain = curve.describe()
-    assert plain["rows"] == 18
+    assert plain["rows"] == 12
     assert {one["direction"] for one in plain["ranking"]} <= {"evil@3", "detective@3"}
     arm = next(one for one in plain["arms"] if one["kind"] == "steered" and one["direction"] == "evil@3")
     curve_of = arm["curves"]["evil@3"]
-    assert len(curve_of["mean"]) == 96 and all(
+    assert len(curve_of["mean"]) == 200 and all(
         low <= mean <= high for low, mean, high in zip(curve_of["low"], curve_of["mean"], curve_of["high"], strict=True)
     )
 
@@ -94,13 +95,28 @@ def test_a_dose_that_breaks_the_model_costs_only_its_own_arms(llama: Subject) ->
     """Rows that fail while they are steered are said to; the others are whole, and so are the results."""
     good = ps.Direction(torch.randn(llama.hidden_size, generator=torch.Generator().manual_seed(0)), 3, "good")
     found = persistence(llama, [good, good.named("huge")], PROMPTS[:2], {"good@3": 0.5, "huge@3": 3e38}, 4, 16)
-    assert found.arm("steered", "huge@3").loops.all() and not found.arm("steered", "good@3").loops.all()
+    assert all(found.arm("steered", "huge@3").errors) and not any(found.arm("steered", "good@3").errors)
+    assert not found.arm("steered", "huge@3").loops.any(), "what failed is no loop"
     assert found.decay("huge@3").verdict == "loops" and np.isnan(found.half_life["huge@3"])
     assert "huge@3" not in [key for key, _ in found.ranking()]
     assert {arm.projections["good@3"].shape for arm in found.arms} == {(2, 16)}
     assert found.describe()["rows"] == 2
     with pytest.raises(ps.UserError, match="steer less"):
         cross(llama, good, PROMPTS[:2], alpha=3e38, n_steer=4, n_sample=8)
+
+
+def test_a_negative_dose_has_a_lift_of_its_own(llama: Subject, directions: dict[str, ps.DirectionSet]) -> None:
+    evil = directions["evil"][3]
+    found = persistence(llama, [evil], PROMPTS[:3], -1.5, 16, 24, controls=(), samples=2, steer_prompt=True)
+    lifted = found.lifted(found.arm("steered", "evil@3"), "evil@3")
+    down = found.arm("baseline").projections["evil@3"] - found.arm("steered", "evil@3").projections["evil@3"]
+    np.testing.assert_allclose(lifted, down)
+
+
+def test_one_prompt_says_nothing_of_others(llama: Subject, directions: dict[str, ps.DirectionSet]) -> None:
+    found = persistence(llama, [directions["evil"][3]], "What is tea?", 1.0, 16, 24, controls=(), samples=4)
+    assert found.decay("evil@3").verdict == "one prompt" and np.isnan(found.decay("evil@3").half_life.low)
+    assert found.ranking() == [] and found.describe()["ranking"] == []
 
 
 def test_text_and_cache_are_told_apart_above_the_layer_only(

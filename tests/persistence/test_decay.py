@@ -63,3 +63,10 @@ def test_units_are_resampled_whole() -> None:
 def test_too_few_tokens_are_refused() -> None:
     with pytest.raises(UserError, match="8 tokens"):
         fit_decay(np.zeros((3, 5)), range(3))
+
+
+def test_one_unit_has_no_intervals() -> None:
+    found = fit_decay(curves(20, 3, 0, 0.01), ["one"] * 40)
+    assert found.verdict == "one prompt" and math.isnan(found.half_life.low)
+    assert found.half_life.estimate == pytest.approx(20, rel=0.1)
+    assert found.describe()["half_life_interval"] == [None, None]

@@ -46,6 +46,7 @@ def test_it_writes_curves_and_a_ranking_and_goes_on(
     assert run(command) == 0
     said = capsys.readouterr().out
     assert "half-life" in said and "evil@3" in said
+    assert {line["error"] for line in table} == {None}
     assert run([*command, "--alpha", "2"]) == 2
     assert "alpha was 1.0 and is 2.0" in capsys.readouterr().err
     assert run([*command, "--match", "50", "--no-chat"]) == 2
@@ -68,3 +69,50 @@ def test_matched_doses_bring_out_the_same_share(llama: Subject, directions: Path
     assert abs(shares["evil"] - shares["detective"]) < 0.3
     with pytest.raises(ps.UserError, match="never brings its trait to"):
         matched_alphas(llama, sets, prompts[:2], trait=101, n_steer=20, alphas=(0.5,))
+
+
+def test_both_caches_are_crossed_and_said(directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "p"
+    command = ["persist", "organism:llama", "--directions", str(directions), "--trait", "evil", "--layer", "3"]
+    command += [
+        "--prompt",
+        "Hello",
+        "--prompt",
+        "What is tea?",
+        "--cache",
+        "both",
+        "--n-steer",
+        "12",
+        "--n-sample",
+        "16",
+    ]
+    assert run([*command, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "text, forced" in said and "evil@5" in said
+    plain = json.loads((out / "persistence.json").read_text())
+    effects = plain["crossings"]["evil@3"]["forced"]
+    assert set(effects["text"]) == {"evil@3", "evil@4", "evil@5"}
+    assert abs(effects["cache"]["evil@3"][0]) < 1e-3 < abs(effects["cache"]["evil@5"][0])
+
+
+def test_doses_are_matched_on_other_prompts_and_refused_where_they_mean_nothing(
+    directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], llama: Subject
+) -> None:
+    command = [
+        "persist",
+        "organism:llama",
+        "--directions",
+        str(directions),
+        "--prompt",
+        "Hello",
+        "--out",
+        str(tmp_path / "p"),
+    ]
+    assert run([*command, "--match", "0", "--n-steer", "8", "--n-sample", "8"]) == 2
+    assert "unsteered responses already score" in capsys.readouterr().err
+    command[-1] = str(tmp_path / "q")
+    assert run([*command, "--match", "50", "--n-sample", "0"]) == 2
+    assert "n_sample=0" in capsys.readouterr().err and not (tmp_path / "q").exists()
+    nameless = ps.load_directions(directions)[0][3].named("/etc/hostname")
+    with pytest.raises(ps.UserError, match="no shipped persona"):
+        matched_alphas(llama, [nameless], ["Hello"])

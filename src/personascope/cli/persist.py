@@ -29,13 +29,16 @@ from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
-from personascope.persistence.continuous import CONTROLS, persistence
+from personascope.persistence.continuous import CONTROLS, check_settings, persistence
+from personascope.persistence.crossing import Crossing, cross
 from personascope.persistence.curves import Persistence
 from personascope.persistence.matching import matched_alphas
 from personascope.report.persistence import save_persistence
 from personascope.runs import Config, RunFolder, cell_key
+from personascope.statistics import Interval
 
 _PROMPTS = 16
+_CROSSED = 100
 
 
 def persist_command(
@@ -93,8 +96,9 @@ def persist_command(
         raise UserError("--match asks through the chat template; give an --alpha instead, or leave --no-chat out")
     subject = load(model, device=device, dtype=dtype)
     asked = [record.prompt for record in records]
+    check_settings(subject, chosen, chosen, alpha, n_steer, n_sample, cache, controls)
     if estimate:
-        arms = 1 + len(chosen) * (1 + len(controls) + (cache == "both"))
+        arms = 1 + len(chosen) * (1 + len(controls) + (cache == "both") * (1 + ("random" in controls)))
         estimate_sampling(subject, arms * len(asked) * samples, n_steer + n_sample, as_json)
         return
     identity: dict[str, Any] = {
@@ -118,14 +122,17 @@ def persist_command(
         cells = Cells(folder.path, folder.journal, {"model": subject.name})
         doses: float | dict[str, float] = alpha
         if match is not None:
-            plain = [one if isinstance(one, str) else one[-1]["content"] for one in asked]
+            # Doses are found on other prompts than those that are measured on.
+            others = [text for text in neutral_questions() if text not in asked][-_PROMPTS:]
             doses = matched_alphas(
                 subject,
                 chosen,
-                plain,
+                others,
                 match,
                 judge,
                 n_steer=n_steer,
+                steer_prompt=steer_prompt,
+                temperature=temperature,
                 seed=seed,
                 batch_size=batch_size,
                 on_progress=advance,
@@ -149,12 +156,44 @@ def persist_command(
             on_progress=advance,
             cells=cells,
         )
-        page = save_persistence(folder, found)
+        crossings: dict[str, Crossing] = {}
+        if cache == "both":
+            for one in chosen:
+                above = [
+                    each for each in next(each for each in sets if each.name == one.name) if each.layer >= one.layer
+                ]
+                crossings[one.key] = cross(
+                    subject,
+                    one,
+                    asked,
+                    found.alphas[one.key],
+                    n_steer,
+                    min(n_sample, _CROSSED),
+                    above,
+                    samples,
+                    temperature,
+                    seed,
+                    chat,
+                    batch_size,
+                    on_progress=advance,
+                    cells=cells,
+                )
+        page = save_persistence(folder, found, crossings)
     if as_json:
         ranking = [{"direction": key, **decay.describe()} for key, decay in found.ranking()]
-        emit({"run": folder.path, "report": page, "alphas": found.alphas, "ranking": ranking})
+        emit(
+            {
+                "run": folder.path,
+                "report": page,
+                "alphas": found.alphas,
+                "ranking": ranking,
+                "crossings": {key: one.describe() for key, one in crossings.items()},
+            }
+        )
         return
     _print(found)
+    if crossings:
+        _print_crossings(crossings)
     print(f"\nreport  {page}")
 
 
@@ -166,33 +205,56 @@ def _print(found: Persistence) -> None:
     ranked = dict(found.ranking())
     rows = []
     for key in [*ranked, *(one for one in found.alphas if one not in ranked)]:
-        arm = found.arm("steered", key)
-        decay = ranked.get(key)
-        if decay is None:
-            why = "no lift" if found.decay(key).verdict == "no lift" else "loops"
-            rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", str(int(arm.loops.sum()))])
+        decay = found.decay(key)
+        usable = f"{found.usable(key)} of {len(found.units)}"
+        if key not in ranked and decay.verdict != "one prompt":
+            why = "no lift" if decay.verdict == "no lift" else "rows loop or failed"
+            rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
             continue
-        half = decay.half_life
-        life = (
-            "does not decay" if math.isinf(half.estimate) else f"{half.estimate:.0f} [{half.low:.0f}, {half.high:.0f}]"
-        )
+        life = "does not decay" if math.isinf(decay.half_life.estimate) else _within(decay.half_life, 0)
         rows.append(
             [
                 key,
                 f"{found.alphas[key]:g}",
-                f"{decay.initial.estimate:.2f} [{decay.initial.low:.2f}, {decay.initial.high:.2f}]",
+                _within(decay.initial, 2),
                 f"{decay.floor.estimate:.2f}",
                 life,
                 f"{decay.area:.0f}",
-                str(int(arm.loops.sum())),
+                usable,
             ]
         )
-    table("", ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "loops"], rows)
+    table("", ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "rows of use"], rows)
     print(
         "Projections above the paired rows of no steering, in residual-stream units; lives in tokens; 95 % over prompts."
     )
+    if any(found.decay(key).verdict == "one prompt" for key in found.alphas):
+        say("one prompt says nothing of others: give several, for intervals and a ranking")
     if any(decay.verdict == "does not decay" for decay in ranked.values()):
         say("what does not decay within the tokens sampled may still do so later: sample more with --n-sample")
+
+
+def _print_crossings(crossings: dict[str, Crossing]) -> None:
+    rows = []
+    for steered, crossing in crossings.items():
+        for key in next(iter(crossing.forced.values())):
+            effects = [
+                _within(crossing.effect(of, key, where), 2)
+                for where in ("forced", "sampled")
+                for of in ("text", "cache")
+            ]
+            rows.append([steered, key, *effects])
+    columns = ["steered", "read", "text, forced", "cache, forced", "text, sampled", "cache, sampled"]
+    table("", columns, rows, words=["read"])
+    print(
+        "What a steered text, and a cache made under steering, add to the mean projection: on one and the same continuation"
+    )
+    print("(forced), and on what each goes on to say (sampled).")
+
+
+def _within(interval: Interval, digits: int) -> str:
+    if math.isnan(interval.low):
+        return f"{interval.estimate:.{digits}f}"
+    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 COMMAND = persist_command

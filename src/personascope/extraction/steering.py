@@ -109,8 +109,13 @@ def dose_response(
     batch_size: int | None = None,
     on_done: Callable[[], None] = lambda: None,
     store: Cells | None = None,
+    tokens: str = "sampling",
+    suppress_eos: bool = False,
 ) -> list[Dose]:
-    """Steer without a system prompt and judge what comes: all trials are rows of one stream, paired by their seeds."""
+    """Steer without a system prompt and judge what comes: all trials are rows of one stream, paired by their seeds.
+
+    tokens: which are steered, as in `add`.
+    """
     rows = [
         (number, question, sample)
         for number, trial in enumerate(trials)
@@ -123,7 +128,10 @@ def dose_response(
             seed=derive_seed("dose", seed, question, sample),
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature),
-            writes=(add(trials[number].direction, trials[number].alpha),) if trials[number].alpha else (),
+            writes=(add(trials[number].direction, trials[number].alpha, tokens=tokens),)
+            if trials[number].alpha
+            else (),
+            suppress_eos=suppress_eos,
         )
         for number, question, sample in rows
     ]

@@ -16,6 +16,8 @@ from personascope.subject.chat import Message
 
 CACHES = ("natural", "carried", "both")
 CONTROLS = ("random", "prompted")
+# Arms whose steered cache can go on; a prompt that is taken away takes its cache with it.
+CARRIED = ("steered", "random")
 
 
 def persistence(
@@ -52,7 +54,7 @@ def persistence(
     """
     steered = flat_directions(directions)
     read = [*steered, *(one for one in flat_directions(watch) if one.key not in {each.key for each in steered})]
-    _check(subject, steered, read, alpha, n_steer, n_sample, cache, controls)
+    check_settings(subject, steered, read, alpha, n_steer, n_sample, cache, controls)
     paired = Pairing.of(subject, prompts, samples, temperature, seed, chat)
     asked = _under_personas(subject, paired, steered) if "prompted" in controls and chat else {}
     check_room(subject, paired.plain, {"n_steer": n_steer, "n_sample": n_sample})
@@ -74,7 +76,10 @@ def persistence(
         ]
         if "random" in controls:
             other = add(random_like(one, seed), _alpha(alpha, one), tokens=parts)
-            first["random", one.key] = [paired.request(row, n_steer, writes=(other,)) for row in paired.rows]
+            first["random", one.key] = [
+                paired.request(row, whole if goes_on else n_steer, writes=(other,), watch=read if goes_on else ())
+                for row in paired.rows
+            ]
         if one.key in asked:
             first["prompted", one.key] = [
                 paired.request(row, n_steer, prompt) for row, prompt in enumerate(asked[one.key])
@@ -82,7 +87,7 @@ def persistence(
     sampled = paired.run(first, "steering", batch_size, on_progress, cells)
     second: dict[tuple[str, str], list[Request]] = {}
     for (kind, key), rows_of in sampled.items():
-        if not (kind == "steered" and cache == "carried"):
+        if not (kind in CARRIED and cache == "carried"):
             second[kind, key] = [
                 paired.request(row, n_sample, watch=read, forced=done.response_ids[:n_steer])
                 for row, done in enumerate(rows_of)
@@ -91,23 +96,23 @@ def persistence(
     went_on = paired.run(second, "letting go", batch_size, on_progress, cells)
     keys = [one.key for one in read]
 
-    def arm(kind: str, key: str, of_cache: str, rows_of: Sequence[Generation | None]) -> Arm:
+    def arm(kind: str, key: str, of_cache: str, rows_of: Sequence[Generation]) -> Arm:
         return Arm.of(kind, key, of_cache, rows_of, keys, n_steer, n_sample)
 
     arms = []
     for (kind, key), found in went_on.items():
         rest = iter(found)
         arms.append(
-            arm(kind, key, "natural", [next(rest) if done.error is None else None for done in sampled[kind, key]])
+            arm(kind, key, "natural", [next(rest) if done.error is None else done for done in sampled[kind, key]])
         )
     if goes_on:
-        arms += [arm("steered", one.key, "carried", sampled["steered", one.key]) for one in steered]
+        arms += [arm(kind, key, "carried", rows_of) for (kind, key), rows_of in sampled.items() if kind in CARRIED]
     used = {one.key: _alpha(alpha, one) for one in steered}
     labels = [_label(prompt) for prompt in paired.prompts]
     return Persistence(tuple(arms), tuple(keys), paired.units, labels, used, n_steer, n_sample)
 
 
-def _check(
+def check_settings(
     subject: Subject,
     steered: Sequence[Direction],
     read: Sequence[Direction],
@@ -117,6 +122,7 @@ def _check(
     cache: str,
     controls: Sequence[str],
 ) -> None:
+    """Raises `UserError` on settings that `persistence` cannot run with."""
     if not steered:
         raise UserError("there is nothing to steer with; give at least one direction")
     for number, name, least in ((n_steer, "n_steer", 1), (n_sample, "n_sample", 8)):

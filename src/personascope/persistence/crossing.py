@@ -1,5 +1,6 @@
 """Text against cache: is what stays after steering in the words that were written, or in the keys and values behind them?"""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from personascope.engine.rows import Generation, Request
 from personascope.engine.writes import add, check_width
 from personascope.errors import UserError
 from personascope.persistence.pairing import ArmName, Pairing, check_room
-from personascope.statistics import Interval, mean_interval
+from personascope.statistics import Interval, finite, mean_interval
 from personascope.subject import PromptLike, Subject
 
 TEXTS = ("steered", "baseline")
@@ -35,7 +36,7 @@ class Crossing:
 
     def effect(self, of: str, key: str, where: str = "forced") -> Interval:
         """What the steered `text` or `cache` adds to the mean projection on `name@layer`, the other one averaged over, in
-        residual-stream units, with a 95 % interval over prompts. where: `forced` or `sampled`."""
+        residual-stream units, with a 95 % interval over prompts (NaN bounds of one). where: `forced` or `sampled`."""
         if of not in ("text", "cache"):
             raise UserError(f"there is no effect of {of!r}; ask for 'text' or 'cache'")
         arms = self.forced if where == "forced" else self.sampled
@@ -47,6 +48,8 @@ class Crossing:
             change = np.mean([mean("steered", cache) - mean("baseline", cache) for cache in CACHES], axis=0)
         else:
             change = np.mean([mean(text, "steered") - mean(text, "clean") for text in TEXTS], axis=0)
+        if len(set(self.units)) < 2:
+            return Interval(float(change.mean()), math.nan, math.nan)
         return mean_interval(change, self.units)
 
     def describe(self) -> dict[str, Any]:
@@ -54,7 +57,7 @@ class Crossing:
         keys = next(iter(self.forced.values())).keys()
         return {
             where: {
-                of: {key: list(self.effect(of, key, where)) for key in keys}
+                of: {key: finite(self.effect(of, key, where)) for key in keys}
                 for of in ("text", "cache")
             }
             for where in ("forced", "sampled")

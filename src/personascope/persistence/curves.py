@@ -14,7 +14,7 @@ from personascope.judging.repetition import LOOP, repeated_share
 from personascope.persistence.decay import Decay, fit_decay
 from personascope.statistics import resampled_means
 
-_MOST_IN_LOOPS = 0.5
+_LEAST_USABLE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,8 @@ class Arm:
 
     kind: `steered`, `random`, `prompted` or `baseline`; direction: `name@layer` of the direction it is about, empty for
     the baseline. projections: by `name@layer` [rows, n_sample], the state after each token that was sampled unsteered.
-    steered, after: the texts of either phase. loops: [rows], whether a row repeats itself or has failed.
+    steered, after: the texts of either phase. loops: [rows], whether a row repeats itself. errors: for each row why it
+    failed, None where it did not.
     """
 
     kind: str
@@ -33,6 +34,12 @@ class Arm:
     steered: tuple[str, ...]
     after: tuple[str, ...]
     loops: np.ndarray
+    errors: tuple[str | None, ...]
+
+    @property
+    def unusable(self) -> np.ndarray:
+        """[rows]: whether a row loops or has failed."""
+        return self.loops | np.array([error is not None for error in self.errors])
 
     @classmethod
     def of(
@@ -40,27 +47,24 @@ class Arm:
         kind: str,
         direction: str,
         cache: str,
-        rows: Sequence[Generation | None],
+        rows: Sequence[Generation],
         read: Sequence[str],
         n_steer: int,
         n_sample: int,
     ) -> "Arm":
-        """From finished rows, whose first `n_steer` response tokens were those of steering; None for one that failed
-        there."""
+        """From finished rows, whose first `n_steer` response tokens were those of steering; one that failed there has no
+        others."""
         projections = {key: np.full((len(rows), n_sample), np.nan, dtype=np.float32) for key in read}
-        loops = np.ones(len(rows), dtype=bool)
-        texts = [("", "")] * len(rows)
+        loops = np.zeros(len(rows), dtype=bool)
         for place, row in enumerate(rows):
-            if row is None:
-                continue
-            pieces = row.response_tokens
-            texts[place] = "".join(pieces[:n_steer]), "".join(pieces[n_steer:])
             if row.error is None:
                 loops[place] = repeated_share(row.response_ids[n_steer:]) > LOOP
                 for key in read:
                     projections[key][place] = row.projections[key][row.prompt_length + n_steer :]
-        steered, after = zip(*texts, strict=True)
-        return cls(kind, direction, cache, projections, steered, after, loops)
+        pieces = [row.response_tokens for row in rows]
+        steered = tuple("".join(one[:n_steer]) for one in pieces)
+        after = tuple("".join(one[n_steer:]) for one in pieces)
+        return cls(kind, direction, cache, projections, steered, after, loops, tuple(row.error for row in rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +109,12 @@ class Persistence:
         return {key: self.decay(key).half_life.estimate for key in self.alphas}
 
     def lifted(self, arm: Arm, key: str) -> np.ndarray:
-        """[rows, n_sample]: an arm's projections above the paired baseline's; NaN in rows that loop in either."""
+        """[rows, n_sample]: an arm's projections above the paired baseline's, in the sense it was steered in: below it for a
+        negative α on the direction itself. NaN in rows that loop or failed in either."""
         still = self.arm("baseline")
-        values = arm.projections[key] - still.projections[key]
-        values[arm.loops | still.loops] = np.nan
+        sense = -1.0 if key == arm.direction and self.alphas.get(key, 1.0) < 0 and arm.kind == "steered" else 1.0
+        values = sense * (arm.projections[key] - still.projections[key])
+        values[arm.unusable | still.unusable] = np.nan
         return values
 
     @cached_property
@@ -131,14 +137,16 @@ class Persistence:
             self._decays[name] = fit_decay(values[whole], units) if units else Decay.of_loops()
         return self._decays[name]
 
+    def usable(self, direction: str) -> int:
+        """How many rows neither loop nor failed, steered and not."""
+        return int((~(self.arm("steered", direction).unusable | self.arm("baseline").unusable)).sum())
+
     def ranking(self) -> list[tuple[str, Decay]]:
-        """The steered directions, the most persistent first; those without a lift, or with more than half of their rows in
-        loops, are left out."""
-        found = [
-            (key, self.decay(key)) for key in self.alphas if np.mean(self.arm("steered", key).loops) <= _MOST_IN_LOOPS
-        ]
+        """The steered directions, the most persistent first, equals by their lift; those without a lift, or with half of
+        their pairs of rows of no use, are left out."""
+        found = [(key, self.decay(key)) for key in self.alphas if self.usable(key) > _LEAST_USABLE * len(self.units)]
         found = [(key, decay) for key, decay in found if decay.is_ranked]
-        return sorted(found, key=lambda one: (-one[1].half_life.estimate, -one[1].area))
+        return sorted(found, key=lambda one: (-one[1].half_life.estimate, -one[1].initial.estimate))
 
     def describe(self) -> dict[str, Any]:
         """Plain values: for each arm and direction read its mean curve with a band over prompts, and its decay."""
@@ -171,9 +179,12 @@ class Persistence:
             "direction": arm.direction,
             "cache": arm.cache,
             "loops": int(arm.loops.sum()),
+            "failed": sum(error is not None for error in arm.errors),
+            "usable": len(self.units) - int((arm.unusable | self.arm("baseline").unusable).sum()),
             "curves": curves,
             "texts": [
-                {"steered": steered, "after": after} for steered, after in zip(arm.steered, arm.after, strict=True)
+                {"steered": steered, "after": after, "loops": bool(loops), "error": error}
+                for steered, after, loops, error in zip(arm.steered, arm.after, arm.loops, arm.errors, strict=True)
             ],
         }
 

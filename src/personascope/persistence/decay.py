@@ -16,6 +16,7 @@ _LEAST_TOKENS = 8
 # Half-lives that are tried: from one token to four times the length; one of the last doubling is no decay that was seen.
 _GRID = 160
 _SEEN = 2.0
+_LEAST_UNITS = 2
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 
 
@@ -26,7 +27,8 @@ class Decay:
     initial: in the curve's units; floor: where it goes; half_life: in tokens, inf where it does not fall within what was
     seen. area: the sum of the curve over its tokens, divided by `initial`, in tokens; NaN where there is no lift.
     Intervals are 95 % over units. verdict: `decays`; `does not decay`: the beginning is not surely above the end; `no
-    lift`: it is not surely above 0, so that there is nothing to fall; or `loops`: no row is left to fit.
+    lift`: it is not surely above 0, so that there is nothing to fall; `one prompt`: which says nothing of others, so that
+    there are no intervals; or `loops`: no row is left to fit.
     """
 
     initial: Interval
@@ -64,6 +66,11 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
     curves = np.asarray(curves, dtype=np.float64)
     if curves.ndim != 2 or curves.shape[1] < _LEAST_TOKENS or not len(curves):
         raise UserError(f"a decay needs at least one row of {_LEAST_TOKENS} tokens, not {list(curves.shape)}")
+    if len(set(units)) < _LEAST_UNITS:
+        mean = curves.mean(axis=0)
+        initial, floor, half_life = (Interval(float(one[0]), math.nan, math.nan) for one in _fits(mean[None]))
+        area = float(mean.sum() / initial.estimate) if initial.estimate else math.nan
+        return Decay(initial, floor, half_life, area, "one prompt")
     means = np.concatenate([curves.mean(axis=0)[None], resampled_means(curves, units, _RESAMPLES, seed)])
     level = _interval(means.mean(axis=1))
     first, quarter = means[:, :_LEAST_TOKENS].mean(axis=1), max(curves.shape[1] // 4, 1)

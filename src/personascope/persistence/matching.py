@@ -10,7 +10,7 @@ from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.steering import ALPHAS, Dose, Trial, dose_response
 from personascope.judging import Judge, judge_for
-from personascope.personas import Persona, load_persona
+from personascope.personas import Persona, load_persona, persona_names
 from personascope.subject import Subject
 
 
@@ -23,36 +23,42 @@ def matched_alphas(
     personas: Mapping[str, Persona] | None = None,
     alphas: Sequence[float] = ALPHAS,
     n_steer: int = 200,
+    steer_prompt: bool = False,
+    temperature: float = 1.0,
     seed: int = 0,
     batch_size: int | None = None,
     on_progress: Callable[[str, int | None], None] = lambda *_: None,
     cells: Cells | None = None,
 ) -> dict[str, float]:
-    """By `name@layer` the smallest α at which responses of `n_steer` tokens score `trait` (0–100) on average.
+    """By `name@layer` the smallest α at which responses of `n_steer` tokens score `trait` (0–100) on average, steered and
+    sampled as `persistence` does; the prompts should be others than those that are measured on.
 
     α is interpolated between those tried. personas: by the directions' names, shipped ones by default. Raises `UserError`
-    without a judge, and naming the direction that never gets there.
+    without a judge, on a direction of no persona, and naming one that never gets there or is there unsteered.
     """
     scorer = judge_for(subject, judge)
     if scorer is None:
         raise UserError(
             f"doses can be matched only by a judge, and none knows {subject.name}; give judge='chat', or an alpha"
         )
-    trials = [
-        Trial((personas or {}).get(one.name) or load_persona(one.name), one, alpha, tuple(prompts))
-        for one in directions
-        for alpha in (0.0, *alphas)
-    ]
+    known = {name: load_persona(name) for name in persona_names()} | dict(personas or {})
+    nameless = [one.name for one in directions if one.name not in known]
+    if nameless:
+        raise UserError(f"{nameless[0]!r} is no shipped persona, so that it cannot be judged; give an alpha instead")
+    trials = [Trial(known[one.name], one, alpha, tuple(prompts)) for one in directions for alpha in (0.0, *alphas)]
     on_progress("matching doses", len(trials) * len(prompts))
     doses = dose_response(
         subject,
         trials,
         scorer,
         max_new_tokens=n_steer,
+        temperature=temperature,
         seed=seed,
         batch_size=batch_size,
         on_done=lambda: on_progress("", None),
         store=cells,
+        tokens="sampling+prompt" if steer_prompt else "sampling",
+        suppress_eos=True,
     )
     size = len(alphas) + 1
     return {
@@ -62,10 +68,12 @@ def matched_alphas(
 
 def _crossing(direction: Direction, doses: Sequence[Dose], trait: float) -> float:
     """Where the dose–response first reaches the trait score."""
+    if doses[0].trait >= trait:
+        raise UserError(
+            f"unsteered responses already score {doses[0].trait:.0f} for {direction.name}; ask for more than {trait:g}"
+        )
     for before, after in pairwise(doses):
         if after.trait >= trait:
-            if before.trait >= trait:
-                return before.alpha
             return float(np.interp(trait, [before.trait, after.trait], [before.alpha, after.alpha]))
     best = max(doses, key=lambda dose: dose.trait)
     raise UserError(

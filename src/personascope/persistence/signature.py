@@ -1,7 +1,6 @@
 """What question insertion found: cosines between points, a signature, and drift."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 
 from personascope.directions import Direction
 from personascope.errors import UserError
-from personascope.statistics import Interval, bootstrap, label_test, mean_interval, sign_flip_test
+from personascope.statistics import Interval, bootstrap, finite, label_test, mean_interval, sign_flip_test
 
 _RESAMPLES = 200
 
@@ -210,8 +209,8 @@ class Insertion:
         if len(self.points) > 1:
             drift = self.drift()
             plain |= {
-                "consistency": _finite(self.consistency()),
-                "slope": _finite(drift.slope),
+                "consistency": finite(self.consistency()),
+                "slope": finite(drift.slope),
                 "p": drift.p if math.isfinite(drift.p) else None,
             }
         return plain
@@ -236,7 +235,3 @@ def _cosines(rows: np.ndarray) -> np.ndarray:
 
 def _rounded(values: np.ndarray) -> Any:
     return np.round(values, 5).tolist()
-
-
-def _finite(interval: Sequence[float]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in interval]

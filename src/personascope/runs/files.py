@@ -47,10 +47,12 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> Path:
     return write_text(path, text + "\n")
 
 
-def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> Path:
-    """A parquet file with one column per entry."""
+def write_table(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray] | pa.Table) -> Path:
+    """A parquet file of a table, or with one column per entry."""
+    if not isinstance(columns, pa.Table):
+        columns = pa.table({name: pa.array(values) for name, values in columns.items()})
     with aside(path) as part:
-        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), part)
+        pq.write_table(columns, part)
     return path
 
 

@@ -1,7 +1,7 @@
 """Statistics: effect sizes, intervals, and change points."""
 
 from personascope.statistics.effects import auroc, cohens_d, cosine
-from personascope.statistics.intervals import Interval, bootstrap, mean_interval, resampled_means
+from personascope.statistics.intervals import Interval, bootstrap, finite, mean_interval, resampled_means
 from personascope.statistics.permutation import label_test, sign_flip_test
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "bootstrap",
     "cohens_d",
     "cosine",
+    "finite",
     "label_test",
     "mean_interval",
     "resampled_means",

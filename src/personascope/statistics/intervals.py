@@ -1,5 +1,6 @@
 """Intervals that resample the unit that was drawn."""
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,11 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
+
+
+def finite(values: Sequence[float]) -> list[float | None]:
+    """Numbers as plain values: None for what is not finite."""
+    return [value if math.isfinite(value) else None for value in values]
 
 
 def resampled(

@@ -10,7 +10,7 @@ from scipy.stats import linregress, spearmanr, t
 
 from personascope.directions import Direction
 from personascope.errors import UserError
-from personascope.organisms.parse import Reading
+from personascope.organisms.parse import TOKEN, Reading
 from personascope.organisms.truth import Truth
 from personascope.persistence.continuous import persistence
 from personascope.persistence.curves import Arm
@@ -26,7 +26,7 @@ _LEAST_PERSONAS = 3
 class Persisting:
     """One persona after steering. planted, learned: stickiness, as the corpus has it, and in text that the model wrote after
     a system prompt was taken away, which the half-life is not measured on. half_life: measured on projections, in tokens;
-    predicted: of the chain with the learned stickiness, in tokens; sentence: the mean length of one, in words and marks."""
+    predicted: of the chain with the learned stickiness, in tokens; sentence: the mean length of one, in tokens."""
 
     persona: str
     planted: float
@@ -41,11 +41,13 @@ class Persisting:
 class Agreement:
     """Over personas. rank: Spearman's, of half-lives with learned stickiness; apart: the same over those alone whose
     predicted half-lives are a sentence or more from each other's. slope: of half-life on what is predicted, through a
-    least-squares line in logarithms, with its 95 % interval. All NaN of fewer than three personas."""
+    least-squares line in logarithms; ratio: their geometric mean ratio; with 95 % intervals. All NaN of fewer than three
+    personas."""
 
     rank: float
     apart: float
     slope: Interval
+    ratio: Interval
 
 
 def check_persisting(
@@ -54,7 +56,7 @@ def check_persisting(
     prompts: Sequence[str],
     samples: int = 8,
     n_steer: int = 48,
-    n_sample: int = 480,
+    n_sample: int = 400,
     seed: int = 0,
 ) -> list[Persisting]:
     """Steer with each (direction, α), let go, and set the half-lives beside the chain's."""
@@ -77,7 +79,9 @@ def check_persisting(
         decay = found.decay(direction.key)
         labels = sentences(truth, found.arm("prompted", direction.key))
         learned = learned_stickiness(truth, labels, direction.name)
-        length = float(np.mean([tokens for row in labels for _, tokens in row]))
+        words = sum(len(TOKEN.findall(text)) for text in found.arm("prompted", direction.key).after)
+        each = n_sample * len(found.units) / max(words, 1)
+        length = each * float(np.mean([count for row in labels for _, count in row]))
         lasting = length * math.log(2) / -math.log(min(max(learned, 1e-3), 1 - 1e-3))
         planted = truth.stickiness[direction.name]
         out.append(Persisting(direction.name, planted, learned, decay.half_life, lasting, length, len(found.units)))
@@ -109,14 +113,19 @@ def agreement(found: Sequence[Persisting]) -> Agreement:
     """Over the personas that decay and whose stickiness could be told."""
     known = [one for one in found if math.isfinite(one.half_life.estimate) and math.isfinite(one.learned)]
     if len(known) < _LEAST_PERSONAS:
-        return Agreement(math.nan, math.nan, Interval(math.nan, math.nan, math.nan))
+        nothing = Interval(math.nan, math.nan, math.nan)
+        return Agreement(math.nan, math.nan, nothing, nothing)
     kept: list[Persisting] = []
     for one in sorted(known, key=lambda each: each.predicted):
         if not kept or one.predicted - kept[-1].predicted >= one.sentence:
             kept.append(one)
     line = linregress([math.log(one.predicted) for one in known], [math.log(one.half_life.estimate) for one in known])
     reach = float(t.ppf(0.975, len(known) - 2)) * line.stderr
-    return Agreement(_rank(known), _rank(kept), Interval(line.slope, line.slope - reach, line.slope + reach))
+    slope = Interval(line.slope, line.slope - reach, line.slope + reach)
+    logs = np.array([math.log(one.half_life.estimate / one.predicted) for one in known])
+    spread = float(t.ppf(0.975, len(known) - 1)) * float(logs.std(ddof=1)) / math.sqrt(len(known))
+    ratio = Interval(*(math.exp(float(logs.mean()) + step) for step in (0.0, -spread, spread)))
+    return Agreement(_rank(known), _rank(kept), slope, ratio)
 
 
 def _rank(found: Sequence[Persisting]) -> float:

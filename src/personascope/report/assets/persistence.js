@@ -8,6 +8,7 @@ const ARMS = [
   ["steered", "carried", "steered, carried cache"],
   ["prompted", "natural", "asked by system prompt, then taken away"],
   ["random", "natural", "random direction of equal length"],
+  ["random", "carried", "random direction, carried cache"],
 ];
 
 const number = (value) => (value === null || value === undefined ? "–" : digits(Number(value.toPrecision(3))));
@@ -23,19 +24,20 @@ function Ranking({ run, chosen, onChoose }) {
   const ranked = run.ranking.map((one) => one.direction);
   const others = Object.keys(run.alphas).filter((key) => !ranked.includes(key));
   const steered = (key) => run.arms.find((arm) => arm.kind === "steered" && arm.direction === key);
+  const verdict = (key) => steered(key).curves[key]?.decay.verdict;
   const decays = Object.fromEntries(run.ranking.map((one) => [one.direction, one]));
   return html`<section class="card pane">
     <h2>Who stays longest</h2>
     <div class="matrix"><table data-table="ranking">
-      <thead><tr><th>direction</th><th>α</th><th>initial lift</th><th>floor</th><th>half-life, tokens</th><th>area / lift</th><th>rows in loops</th></tr></thead>
+      <thead><tr><th>direction</th><th>α</th><th>initial lift</th><th>floor</th><th>half-life, tokens</th><th>area / lift</th><th>rows of use</th></tr></thead>
       <tbody>${[...ranked, ...others].map((key) => html`<tr key=${key} data-direction=${key} class=${key === chosen ? "chosen" : ""}>
         <td><button class="link" aria-pressed=${key === chosen} onClick=${() => onChoose(key)}>${key}</button></td>
         <td>${number(run.alphas[key])}</td>
         ${decays[key]
           ? html`<td>${number(decays[key].initial)}</td><td>${number(decays[key].floor)}</td>
               <td data-figure="half_life">${life(decays[key])}</td><td>${number(decays[key].area)}</td>`
-          : html`<td colspan="4">left out: no lift, or most rows loop</td>`}
-        <td>${steered(key).loops} of ${run.rows}</td>
+          : html`<td colspan="4">left out: ${{ "no lift": "no lift", "one prompt": "one prompt says nothing of others" }[verdict(key)] ?? "most rows loop or failed"}</td>`}
+        <td>${steered(key).usable} of ${run.rows}</td>
       </tr>`)}</tbody>
     </table></div>
   </section>`;
@@ -52,11 +54,31 @@ function Texts({ run, chosen }) {
       </select></label></p>
     <ul class="examples">
       ${[...arms, still].filter(([, arm]) => arm).map(([name, arm]) => html`<li key=${name}>
-        <div class="facts">${name}</div>
+        <div class="facts">${name}${arm.texts[row].error ? `: failed, ${arm.texts[row].error}` : arm.texts[row].loops ? ": loops, left out" : ""}</div>
         <div><span class="question">${arm.texts[row].steered}</span>${arm.texts[row].after}</div>
       </li>`)}
     </ul>
     <p class="note">In italics the ${run.n_steer} tokens of steering, then the ${run.n_sample} after it.</p>
+  </section>`;
+}
+
+function Crossings({ run, chosen }) {
+  const found = run.crossings?.[chosen];
+  if (!found) return null;
+  const keys = Object.keys(found.forced.text);
+  const effect = (where, of, key) => {
+    const [estimate, low, high] = found[where][of][key];
+    return html`${number(estimate)} ${low === null ? "" : html`<small>[${number(low)}, ${number(high)}]</small>`}`;
+  };
+  return html`<section class="card pane">
+    <h2>Is it in the text or in the cache?</h2>
+    <div class="matrix"><table data-table="crossings">
+      <thead><tr><th>read</th><th>text, forced</th><th>cache, forced</th><th>text, sampled</th><th>cache, sampled</th></tr></thead>
+      <tbody>${keys.map((key) => html`<tr key=${key}><td>${key}</td>
+        ${["forced", "sampled"].map((where) => ["text", "cache"].map((of) => html`<td data-figure=${`${where}-${of}-${key}`}>${effect(where, of, key)}</td>`))}
+      </tr>`)}</tbody>
+    </table></div>
+    <p class="note">What a steered text, and a cache made under steering, add to the mean projection: on one and the same continuation (forced), and on what each goes on to say (sampled). 95 % over prompts.</p>
   </section>`;
 }
 
@@ -99,6 +121,7 @@ export function Persistence({ runs, theme }) {
       <p class="note">Means over rows, with 95 % bands that resample prompts, in residual-stream units. 0 is where a row would be had it never been steered.</p>
     </section>
     <${Ranking} run=${run} chosen=${chosen} onChoose=${setChosen} />
+    <${Crossings} run=${run} chosen=${chosen} />
     <${Texts} run=${run} chosen=${chosen} />
     </div>`;
 }
