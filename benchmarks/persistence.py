@@ -117,9 +117,12 @@ def growing(subject: Subject, figure: Path) -> dict[str, Any]:
 
 
 def asking(subject: Subject, rounds: int) -> dict[str, Any]:
-    """40 questions at 20 points of a transcript of 4,000 tokens; of whole runs one in twenty is timed."""
+    """40 questions of 8 to 24 tokens at 20 points of a transcript of 4,000; of whole runs one in twenty is timed."""
     trunk = random_ids(subject, 1, TRANSCRIPT)[0]
-    questions = random_ids(subject, QUESTIONS, 24)
+    lengths = np.random.default_rng(0).integers(8, 25, size=QUESTIONS)
+    questions = [one[:length] for one, length in zip(random_ids(subject, QUESTIONS, 24), lengths, strict=True)]
+    # The transcript once, up to the last point, and each question at each point.
+    least = TRANSCRIPT + POINTS * sum(map(len, questions))
     cuts = [TRANSCRIPT * (point + 1) // POINTS for point in range(POINTS)]
     prompts = [Prompt((*trunk[:cut], *question), (), "") for cut in cuts for question in questions]
     some = [Prompt((*trunk[:cut], *question), (), "") for cut in cuts for question in questions[:2]]
@@ -134,7 +137,7 @@ def asking(subject: Subject, rounds: int) -> dict[str, Any]:
     seconds = timed(sides, rounds)
     whole = [each * len(prompts) / len(some) for each in seconds["each text whole, one in twenty"]]
     table = {
-        "tokens": {"ran": forked.ran, "least": forked.least, "ran of least": round(forked.ran / forked.least, 4)},
+        "tokens": {"ran": forked.ran, "least": least, "ran of least": round(forked.ran / least, 4)},
         "forks": {"seconds": round(statistics.median(seconds["forks, all questions"]), 3)},
         "each text whole": {
             "seconds (20 × what was timed)": round(statistics.median(whole), 3),
