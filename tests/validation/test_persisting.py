@@ -9,7 +9,7 @@ from personascope.organisms.conversation import Sampler
 from personascope.persistence.curves import Arm
 from personascope.statistics import Interval
 from personascope.subject import Subject
-from personascope.validation.persisting import Persisting, agreement, learned_stickiness, sentences
+from personascope.validation.persisting import Persisting, agreement, chain_half_life, learned_stickiness, sentences
 
 
 def test_stickiness_is_found_in_text_of_the_grammar(llama: Subject) -> None:
@@ -32,7 +32,9 @@ def test_too_few_sentences_tell_nothing(llama: Subject) -> None:
 def test_agreement_is_one_where_half_lives_are_the_chains() -> None:
     def one(learned: float, factor: float) -> Persisting:
         life = 10 * math.log(2) / -math.log(learned)
-        return Persisting("p", learned, learned, Interval(life * factor, 0, 0), life, 10, 128)
+        return Persisting(
+            "p", learned, learned, Interval(life * factor, life * factor * 0.8, life * factor * 1.25), life, 10, 128
+        )
 
     found = agreement([one(learned, 1.3) for learned in (0.3, 0.5, 0.6, 0.7, 0.85, 0.95)])
     assert found.rank == pytest.approx(1) and found.apart == pytest.approx(1)
@@ -43,3 +45,20 @@ def test_agreement_is_one_where_half_lives_are_the_chains() -> None:
     near = agreement([one(s, f) for s, f in ((0.5, 1.2), (0.52, 1), (0.7, 1), (0.72, 0.9), (0.85, 1.1), (0.95, 1))])
     assert near.rank < near.apart == pytest.approx(1), "those that cannot be told apart do not count"
     assert math.isnan(agreement([one(0.5, 1), one(0.9, 1)]).rank)
+
+
+@pytest.mark.parametrize(("stickiness", "longer"), [(0.95, 0.02), (0.7, 0.05), (0.3, 0.3)])
+def test_a_chain_of_sentences_lasts_about_as_long_as_its_powers_say(stickiness: float, longer: float) -> None:
+    power = 16 * math.log(2) / -math.log(stickiness)
+    assert power * 0.97 < chain_half_life(stickiness, 16.0, 1000) < power * (1 + longer)
+
+
+def test_a_long_life_that_is_hardly_known_weighs_little() -> None:
+    def one(predicted: float, measured: float, spread: float) -> Persisting:
+        return Persisting(
+            "p", 0.5, predicted, Interval(measured, measured / spread, measured * spread), predicted, 1, 9
+        )
+
+    found = agreement([one(10, 10, 1.1), one(20, 20, 1.1), one(40, 40, 1.1), one(160, 80, 3)])
+    assert found.slope.low < 1 < found.slope.high and found.slope.estimate > 0.95
+    assert agreement([one(life, life**0.8, 1.1) for life in (10, 15, 20, 40, 80, 160)]).slope.high < 1

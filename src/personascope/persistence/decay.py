@@ -68,7 +68,7 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
         raise UserError(f"a decay needs at least one row of {_LEAST_TOKENS} tokens, not {list(curves.shape)}")
     if len(set(units)) < _LEAST_UNITS:
         mean = curves.mean(axis=0)
-        initial, floor, half_life = (Interval(float(one[0]), math.nan, math.nan) for one in _fits(mean[None]))
+        initial, floor, half_life = (Interval(float(one[0]), math.nan, math.nan) for one in fit_curves(mean[None]))
         area = float(mean.sum() / initial.estimate) if initial.estimate else math.nan
         return Decay(initial, floor, half_life, area, "one prompt")
     means = np.concatenate([curves.mean(axis=0)[None], resampled_means(curves, units, _RESAMPLES, seed)])
@@ -81,13 +81,13 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
     falls = [begins - last for begins in (first, means[:, :quarter].mean(axis=1))]
     if all(np.quantile(fall[1:], (1 - _LEVEL) / 4) <= 0 for fall in falls):
         return Decay(level, level, Interval(math.inf, math.inf, math.inf), float(curves.shape[1]), "does not decay")
-    initial, floor, half_life = (_interval(values) for values in _fits(means))
+    initial, floor, half_life = (_interval(values) for values in fit_curves(means))
     verdict = "decays" if math.isfinite(half_life.estimate) else "does not decay"
     return Decay(initial, floor, half_life, float(means[0].sum() / initial.estimate), verdict)
 
 
-def _fits(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Initial value, floor and half-life of each of some mean curves, [curves, tokens]."""
+def fit_curves(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Initial value, floor and half-life (inf where it does not fall) of each of some curves, [curves, tokens]."""
     tokens = means.shape[1]
     times = np.arange(tokens)
     half_lives = np.geomspace(1.0, 4.0 * tokens, _GRID)

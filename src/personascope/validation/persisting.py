@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import linregress, spearmanr, t
+from scipy.stats import spearmanr, t
 
 from personascope.directions import Direction
 from personascope.errors import UserError
@@ -14,6 +14,7 @@ from personascope.organisms.parse import TOKEN, Reading
 from personascope.organisms.truth import Truth
 from personascope.persistence.continuous import persistence
 from personascope.persistence.curves import Arm
+from personascope.persistence.decay import fit_curves
 from personascope.statistics import Interval
 from personascope.subject import Subject
 
@@ -40,9 +41,9 @@ class Persisting:
 @dataclass(frozen=True)
 class Agreement:
     """Over personas. rank: Spearman's, of half-lives with learned stickiness; apart: the same over those alone whose
-    predicted half-lives are a sentence or more from each other's. slope: of half-life on what is predicted, through a
-    least-squares line in logarithms; ratio: their geometric mean ratio; with 95 % intervals. All NaN of fewer than three
-    personas."""
+    predicted half-lives are a sentence or more from each other's. slope: of half-life on what is predicted, through a line
+    in logarithms, each weighted by its precision (long ones are known least); ratio: their geometric mean ratio; with 95 %
+    intervals. All NaN of fewer than three personas."""
 
     rank: float
     apart: float
@@ -82,10 +83,23 @@ def check_persisting(
         words = sum(len(TOKEN.findall(text)) for text in found.arm("prompted", direction.key).after)
         each = n_sample * len(found.units) / max(words, 1)
         length = each * float(np.mean([count for row in labels for _, count in row]))
-        lasting = length * math.log(2) / -math.log(min(max(learned, 1e-3), 1 - 1e-3))
         planted = truth.stickiness[direction.name]
-        out.append(Persisting(direction.name, planted, learned, decay.half_life, lasting, length, len(found.units)))
+        predicted = chain_half_life(learned, length, n_sample)
+        out.append(Persisting(direction.name, planted, learned, decay.half_life, predicted, length, len(found.units)))
     return out
+
+
+def chain_half_life(stickiness: float, length: float, tokens: int) -> float:
+    """The half-life, in tokens, that the same fit finds in `tokens` of a chain's own mean curve.
+
+    Sentences of `length` tokens, let go at any place in one: by a token some have passed one boundary more than others, so
+    that the curve runs straight from one power of the stickiness to the next.
+    """
+    if math.isnan(stickiness):
+        return math.nan
+    whole, part = np.divmod(np.arange(tokens) / length, 1.0)
+    curve = stickiness**whole * (1 - part + part * stickiness)
+    return float(fit_curves(curve[None])[2][0])
 
 
 def sentences(truth: Truth, arm: Arm) -> list[list[tuple[int, int]]]:
@@ -119,13 +133,33 @@ def agreement(found: Sequence[Persisting]) -> Agreement:
     for one in sorted(known, key=lambda each: each.predicted):
         if not kept or one.predicted - kept[-1].predicted >= one.sentence:
             kept.append(one)
-    line = linregress([math.log(one.predicted) for one in known], [math.log(one.half_life.estimate) for one in known])
-    reach = float(t.ppf(0.975, len(known) - 2)) * line.stderr
-    slope = Interval(line.slope, line.slope - reach, line.slope + reach)
+    slope = _weighted_slope(known)
     logs = np.array([math.log(one.half_life.estimate / one.predicted) for one in known])
     spread = float(t.ppf(0.975, len(known) - 1)) * float(logs.std(ddof=1)) / math.sqrt(len(known))
     ratio = Interval(*(math.exp(float(logs.mean()) + step) for step in (0.0, -spread, spread)))
     return Agreement(_rank(known), _rank(kept), slope, ratio)
+
+
+def _weighted_slope(found: Sequence[Persisting]) -> Interval:
+    """The slope of log half-lives on predicted ones, each weighted by its own precision, with a 95 % interval that counts
+    scatter beyond what the half-lives' intervals allow for."""
+    predicted = np.log([one.predicted for one in found])
+    measured = np.log([one.half_life.estimate for one in found])
+    errors = np.array([_log_error(one.half_life) for one in found])
+    design = np.stack([np.ones(len(found)), predicted], axis=1) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    line = covariance @ design.T @ (measured / errors)
+    freedom = len(found) - 2
+    scatter = float((((measured / errors) - design @ line) ** 2).sum()) / freedom
+    reach = float(t.ppf(0.975, freedom)) * math.sqrt(float(covariance[1, 1]) * max(scatter, 1.0))
+    return Interval(float(line[1]), float(line[1]) - reach, float(line[1]) + reach)
+
+
+def _log_error(interval: Interval) -> float:
+    """The standard error of a logarithm that a 95 % interval stands for; at least a hundredth."""
+    below = math.log(interval.estimate / interval.low) / 1.96
+    above = math.log(interval.high / interval.estimate) / 1.96 if math.isfinite(interval.high) else below
+    return max((below + above) / 2, 0.01)
 
 
 def _rank(found: Sequence[Persisting]) -> float:

@@ -43,7 +43,7 @@ def check_recommendation(
     directions: Sequence[DirectionSet],
     questions: Sequence[str],
     alphas: Sequence[float] = ALPHAS,
-    max_new_tokens: int = 160,
+    max_new_tokens: int = 130,
     seed: int = 0,
 ) -> list[Recommended]:
     """Try every layer and α on questions that were not used to choose. The grid holds the recommended doses too.

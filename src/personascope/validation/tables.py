@@ -165,10 +165,10 @@ def _lives(figures: Figures) -> list[str]:
         "",
         f"Steered for 48 tokens, then sampled for 400 without, {figures.persisting[0].rows} rows a persona. *Learned*: how "
         "often the model keeps a persona from sentence to sentence in text of its own, after a system prompt was taken away. "
-        "*Predicted*: the half-life of a chain with the learned stickiness, in tokens. *Measured*: that of the projection, "
-        f"with its interval over prompts. Spearman's rank correlation of learned stickiness and half-life: {found.rank:.2f}, "
-        f"and {found.apart:.2f} over those whose predicted half-lives are a sentence or more apart; "
-        f"slope of measured on predicted half-lives, in logarithms: {found.slope.estimate:.2f} "
+        "*Predicted*: the half-life of a chain with the learned stickiness, by the same fit. *Measured*: that of the "
+        "projection, with its interval over prompts. Spearman's rank correlation of learned stickiness and half-life: "
+        f"{found.rank:.2f}, and {found.apart:.2f} over those whose predicted half-lives are a sentence or more apart; slope "
+        f"of measured on predicted half-lives, in logarithms and weighted by precision: {found.slope.estimate:.2f} "
         f"[{found.slope.low:.2f}, {found.slope.high:.2f}]; geometric mean of measured over predicted: "
         f"{found.ratio.estimate:.2f} [{found.ratio.low:.2f}, {found.ratio.high:.2f}].",
         "",
