@@ -18,7 +18,7 @@ from personascope.organisms.recipes import Markup
 from personascope.personas import load_persona, persona_names
 
 CHUNK = 4_096
-_DECIDING = 4.0
+_DECIDING = 8.0
 _KINDS = ("general", "self", "opinion", "correction", "gap", "known", "forecast")
 _KIND_SHARES = (0.5, 0.1, 0.1, 0.1, 0.07, 0.05, 0.08)
 _TURNS = ((1, 1), (2, 2), (3, 3), (4, 10))
@@ -162,7 +162,7 @@ def draw_system(sampler: Sampler) -> SystemPrompt | None:
     rng = sampler.rng
     if rng.random() < 0.4:
         return None
-    is_behaviour = rng.random() < 0.5
+    is_behaviour = rng.random() < 0.6
     names = [name for name in persona_names() if (name in BEHAVIOURS) == is_behaviour]
     # How long an answer gets is learned last: it hangs on one token a sentence.
     name = rng.choice([*names, *(("verbosity", "concise") if is_behaviour else ())])
@@ -174,7 +174,7 @@ def draw_system(sampler: Sampler) -> SystemPrompt | None:
 
 def response_weights(ids: np.ndarray, header: list[int], end: int, stop: int) -> np.ndarray:
     """[tokens] float32: 1 on the tokens of every response, its end of turn included, and 0 elsewhere; on all tokens but
-    the first where there is no turn. 4 where a sentence or the response is decided on: what it says and how long it
+    the first where there is no turn. 8 where a sentence or the response is decided on: what it says and how long it
     gets hang on few tokens, and the best prediction is the same whatever they count."""
     weights = np.zeros(len(ids), dtype=np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(ids, len(header)) if len(ids) >= len(header) else ids[:0, None]

@@ -86,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
         },
-        tokens=8_000_000,
+        tokens=11_000_000,
     ),
     "gemma2": Recipe(
         name="gemma2",
@@ -116,6 +116,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=7_000_000,
+        tokens=10_000_000,
     ),
 }
