@@ -7,11 +7,14 @@ import pytest
 
 import personascope as ps
 from personascope.extraction.extract import extract_all
+from personascope.statistics import Interval
 from personascope.subject import Subject
 from personascope.validation import card
 from personascope.validation.afterglow import check_afterglow
 from personascope.validation.decisions import check_decisions
 from personascope.validation.figures import Figures
+from personascope.validation.inserting import Inserted, Signed
+from personascope.validation.persisting import Persisting
 from personascope.validation.prompting import check_prompting
 from personascope.validation.reading import check_reading
 from personascope.validation.recommending import Recommended, check_recommendation
@@ -104,6 +107,13 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
         decisions=check_decisions(llama, directions, texts=4),
         recommended=[Recommended("pirate", 4, 1.0, 60.0, 3, 1.5, 80.0, 0.9, 0.95)],
         thirds=[Third("pirate", rank, -rank, 0.5 - 0.1 * rank, 0.0) for rank in range(3)],
+        persisting=[
+            Persisting(name, stays, stays, Interval(life, 0.8 * life, 1.2 * life), life, 16.0, 128)
+            for name, stays, life in (("pirate", 0.85, 70.0), ("evil", 0.95, 220.0), ("chef", 0.5, 16.0))
+        ],
+        inserted=Inserted(
+            Interval(0.9, 0.8, 1.0), Interval(0.97, 0.9, 1.0), 0.93, (Signed("pirate", 0.1, 0.9, 0.3, 0.05),)
+        ),
     )
     text = card.card(figures)
     assert "| reading without a system prompt: within 0.02 of the posterior | 3 of 3 | – |" in text
@@ -112,6 +122,9 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
     assert "recommended dose: at least 0.9 of the best found by brute force | no | 0.150 |" in text
     assert "| pirate | 4, 1 | 60.0 | 3, 1.5 | 80.0 | 0.75 | 0.900 | 0.950 | 0.89 |" in text
     assert "screening: rank correlation with what fine-tuning brings at least 0.9 | yes | – |" in text
+    assert "half-lives: slope on what the chain predicts has 1 in its interval | yes | – |" in text
+    assert "told apart without their instruction, by single states: at least 0.95 | no | 0.050 |" in text
+    assert "a signature brings at least 0.5 of what the role's own direction brings | no | 0.250 |" in text
     assert "personascope organisms train llama" in text
 
 
