@@ -8,7 +8,6 @@ import json
 import platform
 import statistics
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import transformers
-from engine import random_ids, random_llama, ratios, show, timed
+from engine import random_ids, random_llama, ratios, raw_hooks, show, timed
 
 import personascope as ps
 from personascope.engine.choose import Sampling
@@ -33,15 +32,6 @@ from personascope.subject import Prompt, Subject
 STEER, SAMPLE, LAYER = 200, 500, 3
 LONG = 2_100
 QUESTIONS, POINTS, TRANSCRIPT = 40, 20, 4_000
-
-
-@contextmanager
-def hooked(subject: Subject, hook: Any):  # type: ignore[no-untyped-def]
-    handle = subject.layers[LAYER].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @torch.inference_mode()
@@ -60,7 +50,7 @@ def rerun(subject: Subject, ids: tuple[int, ...], vector: torch.Tensor) -> list[
         projections.append(float(hidden[0, -1] @ unit))
 
     for step in range(STEER + SAMPLE):
-        with hooked(subject, steer if step < STEER else read):
+        with raw_hooks(subject, steer if step < STEER else read, [LAYER]):
             logits = subject.model(input_ids=text, use_cache=False, logits_to_keep=1).logits[:, -1]
         token = torch.multinomial(logits.float().softmax(-1), 1, generator=draw)
         text = torch.cat([text, token], dim=1)

@@ -50,6 +50,7 @@ def test_it_finds_signatures_and_steers_with_them(
     assert {one.name for one in saved} >= {"evil", "pirate", "evil no instruction"}
     assert json.loads((out / "insertion.json").read_text())["parts"] == found["parts"]
     cells = len(list(out.glob("activations-*.h5")))
+    assert cells <= 5 * 9, "one file for each conversation of an arm, at most"
     assert run([*command, "--steer"]) == 0
     said = capsys.readouterr().out
     assert "cosine between points" in said and "no instruction" in said and "role told by one state" in said

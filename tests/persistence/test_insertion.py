@@ -149,11 +149,23 @@ def test_spans_shorter_than_their_points_have_a_spectrum() -> None:
     assert narrow.singular_values.shape == (5,) and narrow.singular_values[3] == 0
 
 
+def test_chats_as_messages_are_transcripts_too(llama: Subject, held: dict[str | None, list[Transcript]]) -> None:
+    one = held["pirate"][0]
+    plain = insertion(llama, [one.messages()], QUESTIONS[:1], layer=1, control=[held[None][0].messages()])
+    np.testing.assert_array_equal(plain.states, insertion(llama, [one], QUESTIONS[:1], layer=1).states)
+    with pytest.raises(ps.UserError, match="transcript 0 ends on a user turn"):
+        insertion(llama, [one.messages()[:-1]], QUESTIONS, layer=1)
+    with pytest.raises(ps.UserError, match="transcript 0: message 0"):
+        insertion(llama, one.messages(), QUESTIONS, layer=1)  # type: ignore[arg-type]
+    with pytest.raises(ps.UserError, match="a list of questions"):
+        insertion(llama, [one], "Who are you?", layer=1)
+
+
 def test_what_cannot_be_asked_is_said(llama: Subject, held: dict[str | None, list[Transcript]]) -> None:
     pirate = held["pirate"]
     with pytest.raises(ps.UserError, match="point 4 is past the end"):
         insertion(llama, pirate, QUESTIONS, points=[4], layer=3)
-    with pytest.raises(ps.UserError, match="at least one transcript"):
+    with pytest.raises(ps.UserError, match="list of transcripts"):
         insertion(llama, [], QUESTIONS, layer=3)
     with pytest.raises(ps.UserError, match="question 1 is empty"):
         insertion(llama, pirate, ["a", " "], layer=3)

@@ -118,28 +118,20 @@ def ask(
     identity: dict[str, Any] = {
         "layer": layer,
         "control": control,
-        "steer": steer,
-        "judge": judge if steer else None,
-        "directions": sorted(f"{one.key}:{one.digest}" for one in own.values()),
     }
     extent = {
         "transcripts": [cell_key(transcript=one.plain()) for one in held],
         "questions": asked,
         "points": list(plan.points),
         "arms": list(arms),
+        "steered": [f"judge {judge}", *sorted(f"{one.key}:{one.digest}" for one in own.values())] if steer else [],
     }
     path = out or Path("runs") / f"insert-{cell_key(model=model, seed=seed, **identity, **extent)[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "insert", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
-        states = Shards(
-            folder.path,
-            folder.journal,
-            "states",
-            "states",
-            {"model": subject.name, "shape": "cells, prompts, hidden"},
-            8,
-        )
+        attributes = {"model": subject.name, "layer": layer, "shape": "prompts, hidden"}
+        states = Shards(folder.path, folder.journal, "states", "states", attributes, rows=4096)
         found = insert_all(subject, plan, advance, states)
         doses = []
         if scorer is not None:

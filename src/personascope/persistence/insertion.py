@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from personascope.corpora import Transcript
+from personascope.corpora.transcripts import Messages
 from personascope.engine.forks import last_states
 from personascope.errors import UserError
 from personascope.persistence.signature import Insertion
@@ -14,43 +15,47 @@ from personascope.subject import Prompt, Subject
 
 def insertion(
     subject: Subject,
-    transcripts: Sequence[Transcript],
+    transcripts: Sequence[Transcript | Messages],
     questions: Sequence[str],
     points: Sequence[int] | None = None,
     layer: int = 3,
-    control: Sequence[Transcript] | None = None,
+    control: Sequence[Transcript | Messages] | None = None,
     on_progress: Callable[[str, int | None], None] = lambda *_: None,
     cells: Shards | None = None,
 ) -> Insertion:
     """Ask every question at every point of every transcript, and take the state at `layer` after the last token before the
     answer.
 
-    points: numbers of completed pairs of turns; 0 is before the first; by default all that every transcript has. control:
-    transcripts whose states at the same point and question are taken off, such as those of no role: from each transcript
-    the one with the same user turns where all have such a one, else the mean of all; by default each question asked with
-    nothing before it. The beginnings that prompts share are run once.
+    transcripts: `Transcript`s, or chats as lists of messages. points: numbers of completed pairs of turns; 0 is before the
+    first; by default all that every transcript has. control: transcripts whose states at the same point and question are
+    taken off, such as those of no role: from each transcript the one with the same user turns where all have such a one,
+    else the mean of all; by default each question asked with nothing before it. The beginnings that prompts share are run
+    once.
 
     Raises `UserError` where there is nothing to ask, on points past a transcript's end, and on a transcript that overflows
     the context, before anything is run. Source: question insertion, after methodology notes on persona signatures.
     """
     subject.check_layer(layer)
-    if not transcripts or not questions:
-        raise UserError("there is nothing to ask; give at least one transcript and one question")
+    if not transcripts or not questions or isinstance(questions, str):
+        raise UserError(
+            "there is nothing to ask; give a list of transcripts and a list of questions, one of each at least"
+        )
+    held = _transcripts(transcripts, "transcript")
     for number, question in enumerate(questions):
         if not question.strip():
             raise UserError(f"question {number} is empty; give it words or leave it out")
     if control is not None and not control:
         raise UserError("the control has no transcripts; give at least one, or leave it out")
-    chosen = points_of(points, min(map(len, transcripts)))
-    beside = list(control or ())
+    chosen = points_of(points, min(map(len, held)))
+    beside = _transcripts(control or (), "control")
     if beside and max(chosen) > min(map(len, beside)):
         raise UserError(
             f"the control's shortest transcript has {min(map(len, beside))} pairs of turns, and point {max(chosen)} is asked"
         )
     longest = max(questions, key=lambda question: len(subject.chat.prompt(question)))
-    for number, one in enumerate([*transcripts, *beside]):
+    for number, one in enumerate([*held, *beside]):
         _check_room(subject, one, number, longest, chosen)
-    on_progress("asking", len(transcripts) + max(len(beside), 1))
+    on_progress("asking", len(held) + max(len(beside), 1))
 
     def states(prompts: Sequence[Prompt]) -> np.ndarray:
         found = _states(subject, prompts, layer, cells).reshape(-1, len(questions), subject.hidden_size)
@@ -60,16 +65,23 @@ def insertion(
     def asked(transcript: Transcript) -> np.ndarray:
         return states([_prompt(subject, transcript, point, question) for point in chosen for question in questions])
 
-    found = np.stack([asked(one) for one in transcripts])
+    found = np.stack([asked(one) for one in held])
     if beside:
         reference, name = np.stack([asked(one) for one in beside]), "control transcripts"
-        partners = _partners(transcripts, beside)
+        partners = _partners(held, beside)
     else:
         alone = states([subject.chat.prompt(question) for question in questions])
         reference, name = np.broadcast_to(alone, (1, *found.shape[1:])), "each question on its own"
-        partners = (0,) * len(transcripts)
-    roles = tuple(one.role for one in transcripts)
+        partners = (0,) * len(held)
+    roles = tuple(one.role for one in held)
     return Insertion(layer, chosen, tuple(questions), roles, found, reference, partners, name)
+
+
+def _transcripts(given: Sequence[Transcript | Messages], name: str) -> list[Transcript]:
+    return [
+        one if isinstance(one, Transcript) else Transcript.of(one, where=f"{name} {number}")
+        for number, one in enumerate(given)
+    ]
 
 
 def points_of(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
