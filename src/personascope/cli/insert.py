@@ -1,4 +1,4 @@
-"""`personascope insert`: ask questions at many points of conversations; `insert simulate` holds such conversations."""
+"""`personascope insert`: ask questions at many points of conversations."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from personascope.cli.layers import read_numbers
+from personascope.cli.simulate import simulate_command
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -19,24 +20,17 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
-    say,
     table,
+    within,
 )
-from personascope.corpora import (
-    Record,
-    neutral_questions,
-    read_prompts,
-    read_transcripts,
-    write_transcripts,
-)
+from personascope.corpora import Record, neutral_questions, read_prompts, read_transcripts
 from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.judging import judge_for
-from personascope.persistence.inserting import ARMS, Inserting, insert_all
+from personascope.persistence.inserting import ARMS, Inserted, Inserting, insert_all
 from personascope.persistence.signature_doses import signature_doses
-from personascope.persistence.simulate import scripted, scripts_from, simulate
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.report.insertion import save_insertion
 from personascope.runs import Config, RunFolder, Shards, cell_key
@@ -157,81 +151,6 @@ def ask(
     print(f"\nreport  {page}")
 
 
-@app.command("simulate")
-def simulate_command(
-    model: ModelArgument,
-    role: Annotated[
-        list[str], typer.Option("--role", help="a persona, its file, or none (no role: the control); several times")
-    ],
-    transcripts: Annotated[int, typer.Option("--transcripts", help="conversations of each role", min=1)] = 6,
-    turns: Annotated[int, typer.Option("--turns", help="pairs of turns in each", min=1)] = 8,
-    user: Annotated[
-        str,
-        typer.Option(
-            "--user",
-            help="what the user says: a file of prompts or chats, or chat (the model of PERSONASCOPE_USER_*); neutral "
-            "questions by default",
-        ),
-    ] = "",
-    degree: Annotated[str | None, typer.Option("--degree", help="how strongly: slightly or very")] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="of each answer")] = 120,
-    temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
-    out: OutOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = None,
-    dtype: DtypeOption = "auto",
-    batch_size: BatchOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Hold conversations under roles, on the same user turns, and write transcripts.jsonl."""
-    quiet_libraries()
-    if degree not in (None, "slightly", "very"):
-        raise UserError(f"--degree {degree!r} is not known; use slightly or very, or leave it out")
-    personas = [None if one == "none" else load_persona(one) for one in dict.fromkeys(role)]
-    lines = [Record(text) for text in neutral_questions()] if user in ("", "chat") else read_prompts(user)
-    scripts = scripts_from(lines, transcripts, 1 if user == "chat" else turns, seed)
-    subject = load(model, device=device, dtype=dtype)
-    identity: dict[str, Any] = {
-        "turns": turns,
-        "user": user,
-        "degree": degree,
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-    }
-    extent = {"roles": [str(one) for one in dict.fromkeys(role)], "scripts": [list(script) for script in scripts]}
-    path = out or Path("runs") / f"simulate-{cell_key(model=model, seed=seed, **identity, **extent)[:8]}"
-    config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
-    folder = RunFolder.open(path, "simulate", config, subject.describe(), seed)
-    with folder.running(), progress() as advance:
-        speaks = scripted
-        if user == "chat":
-            from personascope.judging.endpoint import Endpoint
-            from personascope.persistence.chat_user import ChatUser
-
-            speaks = ChatUser(Endpoint.from_environment(prefix="PERSONASCOPE_USER"), folder.journal, seed)
-        found = simulate(
-            subject,
-            personas,
-            scripts,
-            turns,
-            speaks,
-            degree,
-            max_new_tokens,
-            temperature,
-            seed,
-            batch_size,
-            advance,
-            Cells(folder.path, folder.journal, {"model": subject.name}),
-        )
-        file = write_transcripts(folder.path / "transcripts.jsonl", found)
-    if as_json:
-        emit({"run": folder.path, "transcripts": file, "count": len(found), "turns": turns})
-        return
-    for one in (found[0], found[-1])[: len(found)]:
-        say(f"{one.role or 'no role'}: {one.pairs[0][0]} → {one.pairs[0][1][:160]}")
-    print(file)
-
-
 def _questions(question: list[str] | None, questions: Path | None) -> list[str]:
     if not question and questions is None:
         return list(neutral_questions()[:_QUESTIONS])
@@ -265,7 +184,7 @@ def _estimate(plan: Inserting, subject: Any, as_json: bool) -> None:
     print(f"{count:,} questions asked; beginnings run once, that is about {tokens:,} tokens")
 
 
-def _print(found: Any) -> None:
+def _print(found: Inserted) -> None:
     rows = []
     for one in found.parts:
         plain = one.describe()
@@ -274,10 +193,10 @@ def _print(found: Any) -> None:
             [
                 one.role,
                 one.arm,
-                _interval(consistency, 2),
+                within(consistency, 2),
                 f"{plain['explained'][0]:.2f}",
                 f"{plain['lift']:.2f}",
-                _interval(slope, 3),
+                within(slope, 3),
                 "–" if plain.get("p") is None else f"{plain['p']:.3f}",
             ]
         )
@@ -291,10 +210,7 @@ def _print(found: Any) -> None:
         table(
             "",
             ["transcripts", "role told by one state", "by a conversation"],
-            [
-                [arm, _interval(list(one.accuracy), 2), _interval(list(one.by_conversation), 2)]
-                for arm, one in found.told.items()
-            ],
+            [[arm, within(one.accuracy, 2), within(one.by_conversation, 2)] for arm, one in found.told.items()],
         )
     print(f"Centred by {found.control}. Explained: by the signature, of the centred means. 95 % over transcripts.")
 
@@ -312,13 +228,6 @@ def _print_doses(doses: list[dict[str, Any]]) -> None:
     print("Trait / coherence of fresh conversations, 0–100, all vectors of a role at the same length.")
 
 
-def _interval(values: Any, digits: int) -> str:
-    if values is None:
-        return "–"
-    estimate, low, high = values
-    if low is None:
-        return f"{estimate:.{digits}f}"
-    return f"{estimate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
+app.command("simulate")(simulate_command)
 
 COMMAND = app

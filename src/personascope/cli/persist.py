@@ -22,6 +22,7 @@ from personascope.cli.terminal import (
     quiet_libraries,
     say,
     table,
+    within,
 )
 from personascope.corpora import Record, neutral_questions
 from personascope.directions import Direction, DirectionSet
@@ -35,7 +36,6 @@ from personascope.persistence.curves import Persistence
 from personascope.persistence.matching import matched_alphas
 from personascope.report.persistence import save_persistence
 from personascope.runs import Config, RunFolder, cell_key
-from personascope.statistics import Interval
 
 _PROMPTS = 16
 _CROSSED = 100
@@ -211,12 +211,12 @@ def _print(found: Persistence) -> None:
             why = "no lift" if decay.verdict == "no lift" else "rows loop or failed"
             rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
             continue
-        life = "does not decay" if math.isinf(decay.half_life.estimate) else _within(decay.half_life, 0)
+        life = "does not decay" if math.isinf(decay.half_life.estimate) else within(decay.half_life, 0)
         rows.append(
             [
                 key,
                 f"{found.alphas[key]:g}",
-                _within(decay.initial, 2),
+                within(decay.initial, 2),
                 f"{decay.floor.estimate:.2f}",
                 life,
                 f"{decay.area:.0f}",
@@ -238,7 +238,7 @@ def _print_crossings(crossings: dict[str, Crossing]) -> None:
     for steered, crossing in crossings.items():
         for key in next(iter(crossing.forced.values())):
             effects = [
-                _within(crossing.effect(of, key, where), 2)
+                within(crossing.effect(of, key, where), 2)
                 for where in ("forced", "sampled")
                 for of in ("text", "cache")
             ]
@@ -249,12 +249,6 @@ def _print_crossings(crossings: dict[str, Crossing]) -> None:
         "What a steered text, and a cache made under steering, add to the mean projection: on one and the same continuation"
     )
     print("(forced), and on what each goes on to say (sampled).")
-
-
-def _within(interval: Interval, digits: int) -> str:
-    if math.isnan(interval.low):
-        return f"{interval.estimate:.{digits}f}"
-    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 COMMAND = persist_command

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,3 +103,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wor
     for row in rows:
         shown.add_row(*map(Text, row))
     stdout.print(shown)
+
+
+def within(interval: Sequence[float | None] | None, digits: int) -> str:
+    """An estimate with its bounds, as far as there are any: `0.94 [0.90, 0.97]`."""
+    if interval is None or interval[0] is None:
+        return "–"
+    estimate, low, high = (math.nan if value is None else value for value in interval)
+    if math.isnan(low) or math.isnan(high):
+        return f"{estimate:.{digits}f}"
+    return f"{estimate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
