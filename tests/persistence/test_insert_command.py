@@ -1,13 +1,16 @@
 """`personascope insert` and `insert simulate` as a user runs them."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 import personascope as ps
 from personascope.cli.main import run
 from personascope.corpora import read_transcripts
+from personascope.subject import Subject
 
 ROLES = ["--role", "evil", "--role", "pirate", "--role", "none"]
 
@@ -70,20 +73,103 @@ def test_it_finds_signatures_and_steers_with_them(
         (["--question", " "], "question"),
         (["--steer", "--judge", "none"], "--steer is judged"),
         (["--steer", "--directions", "{directions}"], "none for the role 'pirate'"),
+        (["--steer", "--directions", "{wide}"], "has width 64"),
+        (["--steer", "--directions", "{flat}"], "is all zeros"),
+        (["--steer", "--directions", "{low}"], "no direction at layer 3"),
         (["--transcripts", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
     ],
 )
 def test_what_cannot_be_asked_is_said_and_leaves_nothing(
     held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
-    import torch
-
-    ps.DirectionSet("evil", (3,), torch.randn(1, 128)).save(tmp_path / "d" / "evil.safetensors")
-    more = [one.format(directions=tmp_path / "d") for one in more]
+    ps.DirectionSet("evil", (3,), torch.randn(1, 128)).save(tmp_path / "directions" / "evil.safetensors")
+    for folder, layer, vector in (
+        ("wide", 3, torch.ones(1, 64)),
+        ("flat", 3, torch.zeros(1, 128)),
+        ("low", 2, torch.ones(1, 128)),
+    ):
+        for role in ("evil", "pirate"):
+            ps.DirectionSet(role, (layer,), vector).save(tmp_path / folder / f"{role}.safetensors")
+    more = [one.format(**{name: tmp_path / name for name in ("directions", "wide", "flat", "low")}) for one in more]
     out = tmp_path / "i"
     assert run(["insert", "organism:llama", "--transcripts", str(held), "--out", str(out), *more]) == 2
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told and "asking" not in told, "said before anything is asked"
     assert not out.exists()
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts of what runs: `prompts` and `tokens` of questions, and `rows` and `sampled` of steering."""
+    counts = dict.fromkeys(("prompts", "tokens", "rows", "sampled"), 0)
+    insertion = import_module("personascope.persistence.insertion")
+    sampling = import_module("personascope.engine.generate")
+    read, sample = insertion.last_states, sampling.run_here
+
+    def reading(subject: Subject, prompts: list, *rest: object) -> object:
+        found = read(subject, prompts, *rest)  # type: ignore[arg-type]
+        counts["prompts"] += len(prompts)
+        counts["tokens"] += found.ran
+        return found
+
+    def steering(subject: Subject, requests: list, *rest: object) -> object:
+        counts["rows"] += len(requests)
+        counts["sampled"] += sum(one.max_new_tokens for one in requests)
+        return sample(subject, requests, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(insertion, "last_states", reading)
+    monkeypatch.setattr(sampling, "run_here", steering)
+    return counts
+
+
+def test_steering_can_be_added_to_a_finished_run(
+    held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ran: dict[str, int]
+) -> None:
+    command = ["insert", "organism:llama", "--transcripts", str(held), "--question", "What is tea?", "--points", "1"]
+    command += ["--question", "Who are you?", "--arm", "no instruction", "--json"]
+    assert run([*command, "--estimate", "--steer"]) == 0
+    estimate = json.loads(capsys.readouterr().out)
+    ran.update(dict.fromkeys(ran, 0))
+    out = tmp_path / "i"
+    assert run([*command, "--out", str(out)]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["doses"] == [] and ran["rows"] == 0 < ran["prompts"] == estimate["prompts"]
+    ran["prompts"] = 0
+    assert run([*command, "--out", str(out), "--steer"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert ran["prompts"] == 0, "no question is asked again"
+    assert ran["rows"] == estimate["steering"]["rollouts"] > 0
+    assert second["parts"] == first["parts"] and second["doses"]
+    assert json.loads((out / "insertion.json").read_text())["doses"] == second["doses"]
+    assert run([*command, "--out", str(out)]) == 2, "what a run has is not left out again"
+    assert "steered" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--control", "alone"],
+        ["--control", "pirate", "--arm", "as held", "--arm", "by the user"],
+        ["--points", "0,1", "--arm", "as held"],
+    ],
+    ids=" ".join,
+)
+def test_the_estimate_is_what_is_then_run(
+    held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ran: dict[str, int], more: list[str]
+) -> None:
+    for role in ("evil", "pirate"):
+        ps.DirectionSet(role, (3,), torch.ones(1, 128)).save(tmp_path / "d" / f"{role}.safetensors")
+    command = ["insert", "organism:llama", "--transcripts", str(held), "--question", "What is tea?", *more]
+    command += ["--question", "Who are you?", "--steer", "--directions", str(tmp_path / "d")]
+    assert run([*command, "--estimate", "--json"]) == 0
+    estimate = json.loads(capsys.readouterr().out)
+    assert run([*command, "--estimate"]) == 0
+    assert "steering: " in capsys.readouterr().out
+    ran.update(dict.fromkeys(ran, 0))
+    assert run([*command, "--out", str(tmp_path / "i")]) == 0
+    assert ran["prompts"] == estimate["prompts"]
+    assert ran["tokens"] == pytest.approx(estimate["tokens_at_least"], rel=0.1)
+    assert (ran["rows"], ran["sampled"]) == (estimate["steering"]["rollouts"], estimate["steering"]["tokens_at_most"])
 
 
 def test_simulate_refuses_plainly(

@@ -1,6 +1,7 @@
 """`personascope persist` as a user runs it."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 
 import personascope as ps
 from personascope.cli.main import run
+from personascope.engine.rows import Request
 from personascope.extraction.extract import extract_all
 from personascope.organisms.score import mean_shares
 from personascope.persistence.matching import matched_alphas
@@ -116,3 +118,39 @@ def test_doses_are_matched_on_other_prompts_and_refused_where_they_mean_nothing(
     nameless = ps.load_directions(directions)[0][3].named("/etc/hostname")
     with pytest.raises(ps.UserError, match="no shipped persona"):
         matched_alphas(llama, [nameless], ["Hello"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--cache", "carried", "--control", "random", "--samples", "2"],
+        ["--cache", "both", "--match", "40"],
+        ["--cache", "both", "--control", "none", "--n-sample", "120", "--trait", "evil"],
+    ],
+    ids=" ".join,
+)
+def test_the_estimate_is_what_is_then_run(
+    directions: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+) -> None:
+    command = ["persist", "organism:llama", "--directions", str(directions), "--layer", "3"]
+    command += ["--n-steer", "12", "--n-sample", "10", "--prompt", "Hello", "--prompt", "What is tea?", *more]
+    assert run([*command, "--estimate", "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    ran: list[Request] = []
+    sampling = import_module("personascope.engine.generate")
+    real = sampling.run_here
+
+    def counted(subject: Subject, requests: list[Request], *rest: object) -> object:
+        ran.extend(requests)
+        return real(subject, requests, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sampling, "run_here", counted)
+    assert run([*command, "--out", str(tmp_path / "p")]) == 0
+    assert len(ran) == expected["rollouts"]
+    assert sum(one.max_new_tokens for one in ran) == expected["tokens_at_most"]
+    assert sum(len(one.forced) for one in ran) == expected["tokens_given"]

@@ -1,11 +1,14 @@
 """`personascope insert`: ask questions at many points of conversations."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from personascope.cli.insertion_estimate import estimate_insertion
+from personascope.cli.insertion_tables import print_doses, print_inserted
 from personascope.cli.layers import read_numbers
 from personascope.cli.simulate import simulate_command
 from personascope.cli.terminal import (
@@ -20,20 +23,21 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
-    table,
-    within,
 )
 from personascope.corpora import Record, neutral_questions, read_prompts, read_transcripts
+from personascope.directions import Direction, DirectionSet
 from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
+from personascope.engine.writes import check_width
 from personascope.errors import UserError
 from personascope.judging import judge_for
-from personascope.persistence.inserting import ARMS, Inserted, Inserting, insert_all
+from personascope.persistence.inserting import ARMS, Inserting, insert_all
 from personascope.persistence.signature_doses import signature_doses
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.report.insertion import save_insertion
 from personascope.runs import Config, RunFolder, Shards, cell_key
+from personascope.subject import Subject
 
 _QUESTIONS = 12
 
@@ -99,15 +103,17 @@ def ask(
     asked = _questions(question, questions)
     at = None if points is None else read_numbers(points, "--points")
     arms = tuple(dict.fromkeys(arm or ARMS))
-    own = {one.name: one[layer] for one in load_directions(directions)} if directions else {}
+    given = load_directions(directions) if directions else []
     subject = load(model, device=device, dtype=dtype)
     plan = Inserting.of(held, asked, at, layer, control, arms, seed)
     named = [load_persona(name) for name in plan.roles if name in persona_names()] if steer else []
     scorer = judge_for(subject, judge) if steer else None
+    own: dict[str, Direction] = {}
     if steer:
-        _check_steering(subject.name, plan, named, scorer is not None, set(own) if directions else None)
+        _check_steering(subject.name, plan, named, scorer is not None)
+        own = _own(subject, plan, given) if directions else {}
     if estimate:
-        _estimate(plan, subject, as_json)
+        estimate_insertion(plan, subject, named, own, scorer, as_json)
         return
     identity: dict[str, Any] = {
         "layer": layer,
@@ -145,9 +151,9 @@ def ask(
     if as_json:
         emit({"run": folder.path, "report": page, **found.describe(), "doses": [one.describe() for one in doses]})
         return
-    _print(found)
+    print_inserted(found)
     if doses:
-        _print_doses([one.describe() for one in doses])
+        print_doses([one.describe() for one in doses])
     print(f"\nreport  {page}")
 
 
@@ -161,7 +167,7 @@ def _questions(question: list[str] | None, questions: Path | None) -> list[str]:
     return list(dict.fromkeys(str(record.prompt) for record in records))
 
 
-def _check_steering(model: str, plan: Inserting, named: list[Persona], has_judge: bool, own: set[str] | None) -> None:
+def _check_steering(model: str, plan: Inserting, named: list[Persona], has_judge: bool) -> None:
     unknown = sorted(set(plan.roles) - {one.name for one in named})
     if unknown:
         raise UserError(
@@ -170,62 +176,21 @@ def _check_steering(model: str, plan: Inserting, named: list[Persona], has_judge
         )
     if not has_judge:
         raise UserError(f"--steer is judged, and no judge knows {model}; give --judge chat, or leave --steer out")
-    if own is not None and set(plan.roles) - own:
-        missing = sorted(set(plan.roles) - own)[0]
-        raise UserError(f"--directions has none for the role {missing!r}; it has {', '.join(sorted(own)) or 'nothing'}")
 
 
-def _estimate(plan: Inserting, subject: Any, as_json: bool) -> None:
-    count = plan.prompts
-    tokens = plan.least_tokens(subject)
-    if as_json:
-        emit({"prompts": count, "tokens_at_least": tokens})
-        return
-    print(f"{count:,} questions asked; beginnings run once, that is about {tokens:,} tokens")
-
-
-def _print(found: Inserted) -> None:
-    rows = []
-    for one in found.parts:
-        plain = one.describe()
-        consistency, slope = plain.get("consistency"), plain.get("slope")
-        rows.append(
-            [
-                one.role,
-                one.arm,
-                within(consistency, 2),
-                f"{plain['explained'][0]:.2f}",
-                f"{plain['lift']:.2f}",
-                within(slope, 3),
-                "–" if plain.get("p") is None else f"{plain['p']:.3f}",
-            ]
+def _own(subject: Subject, plan: Inserting, given: Sequence[DirectionSet]) -> dict[str, Direction]:
+    """By role its own direction. Raises `UserError` where there is none, and on one that cannot steer this model."""
+    sets = {one.name: one for one in given}
+    missing = sorted(set(plan.roles) - sets.keys())
+    if missing:
+        raise UserError(
+            f"--directions has none for the role {missing[0]!r}; it has {', '.join(sorted(sets)) or 'nothing'}"
         )
-    table(
-        "",
-        ["role", "transcripts", "cosine between points", "explained", "lift", "drift per pair", "p"],
-        rows,
-        words=["transcripts"],
-    )
-    if found.told:
-        table(
-            "",
-            ["transcripts", "role told by one state", "by a conversation"],
-            [[arm, within(one.accuracy, 2), within(one.by_conversation, 2)] for arm, one in found.told.items()],
-        )
-    print(f"Centred by {found.control}. Explained: by the signature, of the centred means. 95 % over transcripts.")
-
-
-def _print_doses(doses: list[dict[str, Any]]) -> None:
-    alphas = sorted({one["alpha"] for one in doses if one["alpha"]})
-    scored = {
-        (one["role"], one["source"], one["alpha"]): f"{one['trait']:.0f} / {one['coherence']:.0f}" for one in doses
-    }
-    rows = []
-    for role, source in dict.fromkeys((one["role"], one["source"]) for one in doses if one["alpha"]):
-        rows.append([role, source, scored[role, "unsteered", 0.0], *(scored[role, source, alpha] for alpha in alphas)])
-    columns = ["role", "steered with", "unsteered", *(f"α {alpha:g}" for alpha in alphas)]
-    table("", columns, rows, words=["steered with"])
-    print("Trait / coherence of fresh conversations, 0–100, all vectors of a role at the same length.")
+    own = {role: sets[role][plan.layer] for role in plan.roles}
+    check_width(list(own.values()), subject.hidden_size, subject.n_layers, subject.name)
+    for one in own.values():
+        one.unit()
+    return own
 
 
 app.command("simulate")(simulate_command)

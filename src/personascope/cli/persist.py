@@ -1,13 +1,14 @@
 """`personascope persist`: steer, let go, and see how long the persona stays."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from personascope.cli.estimate import estimate_sampling
+from personascope.cli.estimate import estimate_work
 from personascope.cli.generate import gather
+from personascope.cli.persistence_estimate import PersistenceSize, matching_cost
+from personascope.cli.persistence_tables import print_crossings, print_persistence
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -20,9 +21,6 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
-    say,
-    table,
-    within,
 )
 from personascope.corpora import Record, neutral_questions
 from personascope.directions import Direction, DirectionSet
@@ -31,14 +29,12 @@ from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.persistence.continuous import CONTROLS, check_settings, persistence
-from personascope.persistence.crossing import Crossing, cross
-from personascope.persistence.curves import Persistence
+from personascope.persistence.crossing import CROSSED, Crossing, cross
 from personascope.persistence.matching import matched_alphas
 from personascope.report.persistence import save_persistence
 from personascope.runs import Config, RunFolder, cell_key
 
 _PROMPTS = 16
-_CROSSED = 100
 
 
 def persist_command(
@@ -97,9 +93,15 @@ def persist_command(
     subject = load(model, device=device, dtype=dtype)
     asked = [record.prompt for record in records]
     check_settings(subject, chosen, chosen, alpha, n_steer, n_sample, cache, controls)
+    # Doses are found on other prompts than those that are measured on.
+    others = [text for text in neutral_questions() if text not in asked][-_PROMPTS:]
     if estimate:
-        arms = 1 + len(chosen) * (1 + len(controls) + (cache == "both") * (1 + ("random" in controls)))
-        estimate_sampling(subject, arms * len(asked) * samples, n_steer + n_sample, as_json)
+        work = PersistenceSize(chosen, asked, samples, n_steer, n_sample, cache, controls, chat).work(subject)
+        judging = None
+        if match is not None:
+            tried, judging = matching_cost(subject, chosen, others, judge, n_steer)
+            work += tried
+        estimate_work(subject, work, as_json, judging)
         return
     identity: dict[str, Any] = {
         "layer": layer,
@@ -122,8 +124,6 @@ def persist_command(
         cells = Cells(folder.path, folder.journal, {"model": subject.name})
         doses: float | dict[str, float] = alpha
         if match is not None:
-            # Doses are found on other prompts than those that are measured on.
-            others = [text for text in neutral_questions() if text not in asked][-_PROMPTS:]
             doses = matched_alphas(
                 subject,
                 chosen,
@@ -168,7 +168,7 @@ def persist_command(
                     asked,
                     found.alphas[one.key],
                     n_steer,
-                    min(n_sample, _CROSSED),
+                    min(n_sample, CROSSED),
                     above,
                     samples,
                     temperature,
@@ -191,64 +191,14 @@ def persist_command(
             }
         )
         return
-    _print(found)
+    print_persistence(found)
     if crossings:
-        _print_crossings(crossings)
+        print_crossings(crossings)
     print(f"\nreport  {page}")
 
 
 def _at(directions: DirectionSet, layer: int | None) -> Direction:
     return directions[directions.steer_layer if layer is None else layer]
-
-
-def _print(found: Persistence) -> None:
-    ranked = dict(found.ranking())
-    rows = []
-    for key in [*ranked, *(one for one in found.alphas if one not in ranked)]:
-        decay = found.decay(key)
-        usable = f"{found.usable(key)} of {len(found.units)}"
-        if key not in ranked and decay.verdict != "one prompt":
-            why = "no lift" if decay.verdict == "no lift" else "rows loop or failed"
-            rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
-            continue
-        life = "does not decay" if math.isinf(decay.half_life.estimate) else within(decay.half_life, 0)
-        rows.append(
-            [
-                key,
-                f"{found.alphas[key]:g}",
-                within(decay.initial, 2),
-                f"{decay.floor.estimate:.2f}",
-                life,
-                f"{decay.area:.0f}",
-                usable,
-            ]
-        )
-    table("", ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "rows of use"], rows)
-    print(
-        "Projections above the paired rows of no steering, in residual-stream units; lives in tokens; 95 % over prompts."
-    )
-    if any(found.decay(key).verdict == "one prompt" for key in found.alphas):
-        say("one prompt says nothing of others: give several, for intervals and a ranking")
-    if any(decay.verdict == "does not decay" for decay in ranked.values()):
-        say("what does not decay within the tokens sampled may still do so later: sample more with --n-sample")
-
-
-def _print_crossings(crossings: dict[str, Crossing]) -> None:
-    rows = []
-    for steered, crossing in crossings.items():
-        for key in next(iter(crossing.forced.values())):
-            effects = [
-                within(crossing.effect(of, key, where), 2)
-                for where in ("forced", "sampled")
-                for of in ("text", "cache")
-            ]
-            rows.append([steered, key, *effects])
-    columns = ["steered", "read", "text, forced", "cache, forced", "text, sampled", "cache, sampled"]
-    table("", columns, rows, words=["read"])
-    print(
-        "What a steered text, and a cache made under steering, add to the mean projection: on one and the same continuation"
-    )
-    print("(forced), and on what each goes on to say (sampled).")
 
 
 COMMAND = persist_command

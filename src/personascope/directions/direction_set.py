@@ -3,7 +3,6 @@
 import hashlib
 import html
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from personascope.directions.direction import Direction
 from personascope.errors import NonFinite, UserError
+from personascope.runs.files import aside
 
 _FORMAT = "personascope.directions.v1"
 
@@ -114,14 +114,9 @@ class DirectionSet:
             "choices": _json(self, dict(self.choices)),
             "provenance": _json(self, dict(self.provenance)),
         }
-        aside = path.with_name(path.name + ".part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with aside(path) as part:
             # Written by us, since the library makes files that only their owner can read.
-            aside.write_bytes(save({"vectors": self.vectors.contiguous()}, metadata))
-            os.replace(aside, path)
-        except OSError as error:
-            raise UserError(f"directions cannot be written to {path}: {error.strerror or error}") from error
+            part.write_bytes(save({"vectors": self.vectors.contiguous()}, metadata))
         return path
 
     @classmethod

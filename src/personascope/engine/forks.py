@@ -16,6 +16,7 @@ from personascope.engine.hooks import run
 from personascope.engine.readers import Activations
 from personascope.errors import UserError
 from personascope.subject import Prompt, Subject
+from personascope.subject.encoding import shared_beginning
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
         return Forked(states, count)
     trunk = _trunk(sorted(prompt.ids for prompt in prompts))
     # The last token is what is asked about: a prompt forks off before it at the latest.
-    forks = [min(_common(prompt.ids, trunk), len(prompt) - 1) for prompt in prompts]
+    forks = [min(shared_beginning(prompt.ids, trunk), len(prompt) - 1) for prompt in prompts]
     reader = Activations(layers, "before")
     visitors = {layer: visitor(layer, [reader], {}) for layer in layers}
     root, done, ran = DynamicCache(), 0, 0
@@ -82,18 +83,8 @@ def _alike(numbers: Sequence[int], lengths: Sequence[int], room: int) -> Iterato
 
 def _trunk(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Of texts in order, the longest beginning that any two have in common."""
-    longest = max(pairwise(ids), key=lambda pair: _common(*pair), default=((), ()))
-    return longest[0][: _common(*longest)]
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two texts begin with alike."""
-    length = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
+    longest = max(pairwise(ids), key=lambda pair: shared_beginning(*pair), default=((), ()))
+    return longest[0][: shared_beginning(*longest)]
 
 
 def _endings(

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from personascope.directions import Direction
+from personascope.directions import Direction, random_like
 from personascope.engine.cells import Cells
 from personascope.engine.generate import flat_directions
 from personascope.engine.rows import Generation, Request, duplicates
+from personascope.engine.work import Work
 from personascope.engine.writes import Write, add, check_width
 from personascope.errors import UserError
 from personascope.persistence.curves import Arm, Persistence
-from personascope.persistence.pairing import Pairing, check_room, random_like
+from personascope.persistence.pairing import Pairing, check_room
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.subject import Prompt, PromptLike, Subject
-from personascope.subject.chat import Message
+from personascope.subject.chat_template import Message
 
 CACHES = ("natural", "carried", "both")
 CONTROLS = ("random", "prompted")
@@ -56,7 +57,9 @@ def persistence(
     read = [*steered, *(one for one in flat_directions(watch) if one.key not in {each.key for each in steered})]
     check_settings(subject, steered, read, alpha, n_steer, n_sample, cache, controls)
     paired = Pairing.of(subject, prompts, samples, temperature, seed, chat)
-    asked = _under_personas(subject, paired, steered) if "prompted" in controls and chat else {}
+    asked = {
+        one.key: _under(subject, paired, load_persona(one.name)) for one in _prompted(subject, steered, controls, chat)
+    }
     check_room(subject, paired.plain, {"n_steer": n_steer, "n_sample": n_sample})
     check_room(
         subject, [paired.plain[0], *(one for prompts in asked.values() for one in prompts)], {"n_steer": n_steer}
@@ -112,6 +115,23 @@ def persistence(
     return Persistence(tuple(arms), tuple(keys), paired.units, labels, used, n_steer, n_sample)
 
 
+def sampling_work(
+    subject: Subject,
+    directions: Sequence[Direction],
+    rows: int,
+    n_steer: int,
+    n_sample: int,
+    cache: str,
+    controls: Sequence[str],
+    chat: bool,
+) -> Work:
+    """What `persistence` runs at most, with so many rows an arm."""
+    plain = rows * (1 + len(_prompted(subject, directions, controls, chat)))
+    steered = rows * len(directions) * (1 + ("random" in controls))
+    first = Work.of(plain, n_steer) + Work.of(steered, n_steer + (0 if cache == "natural" else n_sample))
+    return first + Work.of(plain + (0 if cache == "carried" else steered), n_sample, n_steer)
+
+
 def check_settings(
     subject: Subject,
     steered: Sequence[Direction],
@@ -149,22 +169,23 @@ def _alpha(alpha: float | Mapping[str, float], direction: Direction) -> float:
     return float(alpha[direction.key] if isinstance(alpha, Mapping) else alpha)
 
 
-def _under_personas(subject: Subject, paired: Pairing, steered: Sequence[Direction]) -> dict[str, list[Prompt]]:
-    """By direction of a shipped persona, for each row its prompt under one of the persona's instructions, in turn."""
-    if not subject.chat.has_template:
-        return {}
-    named = {one.key: load_persona(one.name) for one in steered if one.name in persona_names()}
-    return {
-        key: [_under(subject, paired.prompts[unit], persona, row) for row, unit in enumerate(paired.units)]
-        for key, persona in named.items()
-    }
+def _prompted(subject: Subject, steered: Sequence[Direction], controls: Sequence[str], chat: bool) -> list[Direction]:
+    """The directions of shipped personas, where such a one is to be asked for by system prompt."""
+    if "prompted" not in controls or not chat or not subject.chat.has_template:
+        return []
+    return [one for one in steered if one.name in persona_names()]
 
 
-def _under(subject: Subject, prompt: PromptLike, persona: Persona, row: int) -> Prompt:
-    """The prompt under one of the persona's instructions, which takes the place of a system prompt."""
-    turns: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    system: Message = {"role": "system", "content": persona.system_prompt(row % len(persona.instruction), "pos", None)}
-    return subject.chat.prompt([system, *(turn for turn in turns if turn["role"] != "system")])
+def _under(subject: Subject, paired: Pairing, persona: Persona) -> list[Prompt]:
+    """Each row's prompt under one of the persona's instructions, in turn, which takes the place of a system prompt."""
+    found = []
+    for row, unit in enumerate(paired.units):
+        prompt = paired.prompts[unit]
+        turns: list[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        instruction = persona.system_prompt(row % len(persona.instruction), "pos", None)
+        told: Message = {"role": "system", "content": instruction}
+        found.append(subject.chat.prompt([told, *(turn for turn in turns if turn["role"] != "system")]))
+    return found
 
 
 def _label(prompt: PromptLike) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from personascope.directions import Direction
 from personascope.engine.cells import Cells
 from personascope.engine.rows import Generation, Request
+from personascope.engine.work import Work
 from personascope.engine.writes import add, check_width
 from personascope.errors import UserError
 from personascope.persistence.pairing import ArmName, Pairing, check_room
@@ -18,6 +19,8 @@ from personascope.subject import PromptLike, Subject
 
 TEXTS = ("steered", "baseline")
 CACHES = ("steered", "clean")
+# Tokens after steering; what text and cache do shows early.
+CROSSED = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +56,16 @@ class Crossing:
         return mean_interval(change, self.units)
 
     def describe(self) -> dict[str, Any]:
-        """Plain values: the effects of text and cache on every projection, forced and sampled."""
-        keys = next(iter(self.forced.values())).keys()
-        return {
+        """Plain values: the effects of text and cache on every projection, forced and sampled, over so many tokens."""
+        first = next(iter(self.forced.values()))
+        effects = {
             where: {
-                of: {key: finite(self.effect(of, key, where)) for key in keys}
+                of: {key: finite(self.effect(of, key, where)) for key in first}
                 for of in ("text", "cache")
             }
             for where in ("forced", "sampled")
         }  # fmt: skip
+        return {"tokens": next(iter(first.values())).shape[1], **effects}
 
 
 def cross(
@@ -70,7 +74,7 @@ def cross(
     prompts: PromptLike | Sequence[PromptLike],
     alpha: float = 1.0,
     n_steer: int = 200,
-    n_sample: int = 100,
+    n_sample: int = CROSSED,
     watch: Sequence[Direction] = (),
     samples: int = 1,
     temperature: float = 1.0,
@@ -143,3 +147,11 @@ def cross(
         for cache in CACHES
     }
     return Crossing(projections("forced"), projections("sampled"), said, paired.units)
+
+
+def crossing_work(directions: int, rows: int, n_steer: int, n_sample: int) -> Work:
+    """What `cross` runs for so many directions at most; the baseline that they share is written once, where a run folder
+    keeps it."""
+    written = Work.of(directions * rows, n_steer) + Work.of(rows, n_steer + n_sample)
+    arms = directions * rows * len(TEXTS) * len(CACHES)
+    return written + Work.of(arms, 0, n_steer + n_sample) + Work.of(arms, n_sample, n_steer)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from personascope.errors import UserError
-from personascope.statistics import Interval, resampled_means
+from personascope.statistics import Interval, finite, resampled_means
 
 _RESAMPLES = 200
 _LEVEL = 0.95
@@ -48,11 +48,9 @@ class Decay:
 
     def describe(self) -> dict[str, Any]:
         """Plain values; None for what is not finite."""
-        plain: dict[str, Any] = {"verdict": self.verdict, "area": _finite(self.area)}
+        plain: dict[str, Any] = {"verdict": self.verdict, "area": finite([self.area])[0]}
         for name in ("initial", "floor", "half_life"):
-            interval: Interval = getattr(self, name)
-            plain[name] = _finite(interval.estimate)
-            plain[f"{name}_interval"] = [_finite(interval.low), _finite(interval.high)]
+            plain[name], *plain[f"{name}_interval"] = finite(getattr(self, name))
         return plain
 
 
@@ -113,7 +111,3 @@ def _interval(values: np.ndarray) -> Interval:
     ordered = np.sort(values[1:])
     low, high = ordered[int(tail * len(ordered))], ordered[min(int((1 - tail) * len(ordered)), len(ordered) - 1)]
     return Interval(float(values[0]), float(low), float(high))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

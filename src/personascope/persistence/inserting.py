@@ -81,16 +81,33 @@ class Inserting:
         return tuple(dict.fromkeys(str(one.role) for one in self.transcripts))
 
     @property
+    def signatures(self) -> int:
+        """How many signatures each role will have: one of every arm, and that of no role."""
+        return len(self.arms) + bool(self.without_role)
+
+    @property
     def prompts(self) -> int:
-        """How many prompts are read."""
-        conversations = len(self.transcripts) * len(self.arms) + len(self.control or ())
-        return conversations * len(self.points) * len(self.questions)
+        """How many prompts are read: what is the same in several arms is read once, where a run folder keeps it."""
+        begun = {(one.instruction, one.pairs[:point]) for one in self._held() for point in self.points}
+        return len(begun | self._alone()) * len(self.questions)
 
     def least_tokens(self, subject: Subject) -> int:
         """About how many tokens have to be run: each conversation once, and each question at each point."""
-        asked = sum(len(subject.chat.prompt(question)) for question in self.questions) * len(self.points)
-        held = [*self.transcripts * len(self.arms), *(self.control or ())]
-        return sum(len(subject.chat.chat(one.messages(max(self.points) or 1))) + asked for one in held)
+        last = max(self.points)
+        held = {(one.instruction, one.pairs[:last]): one for one in self._held()}
+        begun = sum(len(subject.chat.chat(one.messages(last))) for one in held.values() if one.messages(last))
+        return begun + self.prompts // len(self.questions) * sum(
+            len(subject.chat.prompt(question)) for question in self.questions
+        )
+
+    def _held(self) -> list[Transcript]:
+        """Every conversation that questions are asked in."""
+        changed = [one for arm in self.arms for one in self.arm(arm)]
+        return [*changed, *(self.control or ()), *self.without_role]
+
+    def _alone(self) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+        """What stands before a question on its own, where one is asked so."""
+        return {("", ())} if self.control is None or len(self.without_role) == 1 else set()
 
     def arm(self, name: str) -> list[Transcript]:
         """The transcripts of roles, with what the arm takes away taken away."""

@@ -36,16 +36,7 @@ def matched_alphas(
     α is interpolated between those tried. personas: by the directions' names, shipped ones by default. Raises `UserError`
     without a judge, on a direction of no persona, and naming one that never gets there or is there unsteered.
     """
-    scorer = judge_for(subject, judge)
-    if scorer is None:
-        raise UserError(
-            f"doses can be matched only by a judge, and none knows {subject.name}; give judge='chat', or an alpha"
-        )
-    known = {name: load_persona(name) for name in persona_names()} | dict(personas or {})
-    nameless = [one.name for one in directions if one.name not in known]
-    if nameless:
-        raise UserError(f"{nameless[0]!r} is no shipped persona, so that it cannot be judged; give an alpha instead")
-    trials = [Trial(known[one.name], one, alpha, tuple(prompts)) for one in directions for alpha in (0.0, *alphas)]
+    scorer, trials = matching_trials(subject, directions, prompts, judge, personas, alphas)
     on_progress("matching doses", len(trials) * len(prompts))
     doses = dose_response(
         subject,
@@ -64,6 +55,30 @@ def matched_alphas(
     return {
         one.key: _crossing(one, doses[place * size : (place + 1) * size], trait) for place, one in enumerate(directions)
     }
+
+
+def matching_trials(
+    subject: Subject,
+    directions: Sequence[Direction],
+    prompts: Sequence[str],
+    judge: str | Judge | None = "auto",
+    personas: Mapping[str, Persona] | None = None,
+    alphas: Sequence[float] = ALPHAS,
+) -> tuple[Judge, list[Trial]]:
+    """Who judges, and the doses that are tried: for every direction none, then each α. Raises `UserError` without a judge
+    and on a direction of no persona."""
+    scorer = judge_for(subject, judge)
+    if scorer is None:
+        raise UserError(
+            f"doses can be matched only by a judge, and none knows {subject.name}; give judge='chat', or an alpha"
+        )
+    known = {name: load_persona(name) for name in persona_names()} | dict(personas or {})
+    nameless = [one.name for one in directions if one.name not in known]
+    if nameless:
+        raise UserError(f"{nameless[0]!r} is no shipped persona, so that it cannot be judged; give an alpha instead")
+    return scorer, [
+        Trial(known[one.name], one, alpha, tuple(prompts)) for one in directions for alpha in (0.0, *alphas)
+    ]
 
 
 def _crossing(direction: Direction, doses: Sequence[Dose], trait: float) -> float:

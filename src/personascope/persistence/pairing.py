@@ -4,8 +4,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
-
 from personascope.directions import Direction
 from personascope.engine.cells import Cells
 from personascope.engine.choose import Sampling
@@ -100,10 +98,3 @@ def check_room(subject: Subject, prompts: Sequence[Prompt], tokens: Mapping[str,
             f"a prompt with {parts} tokens takes {longest}, more than {subject.name}'s context of {subject.context}; "
             "ask for fewer"
         )
-
-
-def random_like(direction: Direction, seed: int) -> Direction:
-    """A random direction of equal length at the same layer."""
-    draw = torch.Generator().manual_seed(derive_seed("random direction", seed, direction.key) % 2**63)
-    vector = torch.randn(direction.hidden_size, generator=draw)
-    return Direction(vector / vector.norm() * direction.norm, direction.layer, f"random for {direction.name}")

@@ -4,16 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personascope.directions import Direction
+from personascope.directions import Direction, random_like
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.steering import Dose, Trial, dose_response
 from personascope.judging import Judge
-from personascope.persistence.pairing import random_like
 from personascope.personas import Persona
 from personascope.subject import Subject
 
 ALPHAS = (0.5, 1.0, 1.5, 2.0)
+QUESTIONS = 8
+TOKENS = 120
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ def signature_doses(
     lengths: Mapping[str, float],
     judge: Judge,
     own: Mapping[str, Direction] | None = None,
-    questions: int = 8,
+    questions: int = QUESTIONS,
     alphas: Sequence[float] = ALPHAS,
-    max_new_tokens: int = 120,
+    max_new_tokens: int = TOKENS,
     seed: int = 0,
     batch_size: int | None = None,
     on_progress: Callable[[str, int | None], None] = lambda *_: None,
@@ -82,3 +83,8 @@ def signature_doses(
     return [
         SignatureDose(trial.persona.name, source, dose) for (source, trial), dose in zip(trials, doses, strict=True)
     ]
+
+
+def dose_count(persona: Persona, sources: int, questions: int = QUESTIONS, alphas: Sequence[float] = ALPHAS) -> int:
+    """How many responses of a role `signature_doses` samples, steered with vectors of so many sources and with nothing."""
+    return len(persona.eval_questions[:questions]) * (1 + sources * len(alphas))

@@ -9,7 +9,7 @@ from personascope.organisms.recipes import RECIPES, Recipe
 from personascope.validation.figures import (
     Figures,
 )
-from personascope.validation.tables import figure_sections
+from personascope.validation.sections import figure_sections
 
 
 def card(figures: Figures) -> str:

@@ -28,7 +28,7 @@ function Ranking({ run, chosen, onChoose }) {
   const decays = Object.fromEntries(run.ranking.map((one) => [one.direction, one]));
   return html`<section class="card pane">
     <h2>Who stays longest</h2>
-    <div class="matrix"><table data-table="ranking">
+    <div class="figures"><table data-table="ranking">
       <thead><tr><th>direction</th><th>α</th><th>initial lift</th><th>floor</th><th>half-life, tokens</th><th>area / lift</th><th>rows of use</th></tr></thead>
       <tbody>${[...ranked, ...others].map((key) => html`<tr key=${key} data-direction=${key} class=${key === chosen ? "chosen" : ""}>
         <td><button class="link" aria-pressed=${key === chosen} onClick=${() => onChoose(key)}>${key}</button></td>
@@ -62,23 +62,42 @@ function Texts({ run, chosen }) {
   </section>`;
 }
 
+/** How many decimals numbers up to the largest of these need for four significant digits. */
+function decimals(intervals) {
+  const largest = Math.max(...intervals.flat().map((value) => Math.abs(value ?? 0)));
+  return largest > 0 ? Math.min(Math.max(3 - Math.floor(Math.log10(largest)), 0), 8) : 0;
+}
+
+/** With so many decimals; what rounds to nothing has no sign. */
+const fixed = (value, places) => value.toFixed(places).replace(/^-(?=[0.]*$)/, "");
+
+const CONTINUED = [
+  ["forced", "on one and the same continuation"],
+  ["sampled", "on what each goes on to say"],
+];
+
 function Crossings({ run, chosen }) {
   const found = run.crossings?.[chosen];
   if (!found) return null;
   const keys = Object.keys(found.forced.text);
+  const places = Object.fromEntries(CONTINUED.map(([where]) => [where, decimals(["text", "cache"].flatMap((of) => Object.values(found[where][of])))]));
   const effect = (where, of, key) => {
     const [estimate, low, high] = found[where][of][key];
-    return html`${number(estimate)} ${low === null ? "" : html`<small>[${number(low)}, ${number(high)}]</small>`}`;
+    const say = (value) => fixed(value, places[where]);
+    return html`${say(estimate)}${low !== null && html` <small>[${say(low)}, ${say(high)}]</small>`}`;
   };
   return html`<section class="card pane">
     <h2>Is it in the text or in the cache?</h2>
-    <div class="matrix"><table data-table="crossings">
-      <thead><tr><th>read</th><th>text, forced</th><th>cache, forced</th><th>text, sampled</th><th>cache, sampled</th></tr></thead>
-      <tbody>${keys.map((key) => html`<tr key=${key}><td>${key}</td>
-        ${["forced", "sampled"].map((where) => ["text", "cache"].map((of) => html`<td data-figure=${`${where}-${of}-${key}`}>${effect(where, of, key)}</td>`))}
+    <div class="figures"><table data-table="crossings">
+      <thead>
+        <tr><th rowspan="2">read</th>${CONTINUED.map(([where, name]) => html`<th key=${where} colspan="2">${name}</th>`)}</tr>
+        <tr>${CONTINUED.map(([where]) => ["text", "cache"].map((of) => html`<th key=${where + of}>${of}</th>`))}</tr>
+      </thead>
+      <tbody>${keys.map((key) => html`<tr key=${key}><td>${key}${key === chosen && html` <small>steered here</small>`}</td>
+        ${CONTINUED.map(([where]) => ["text", "cache"].map((of) => html`<td key=${where + of} data-figure=${`${where}-${of}-${key}`}>${effect(where, of, key)}</td>`))}
       </tr>`)}</tbody>
     </table></div>
-    <p class="note">What a steered text, and a cache made under steering, add to the mean projection: on one and the same continuation (forced), and on what each goes on to say (sampled). 95 % over prompts.</p>
+    <p class="note">How much higher the mean projection on the next ${found.tokens} tokens is, in residual-stream units. Text: after a text that was written under steering, against one that was not. Cache: where the cache of that text was made under steering, against one made without; at the steered layer it cannot differ on equal tokens. In brackets 95 % intervals that resample prompts.</p>
   </section>`;
 }
 

@@ -1,0 +1,53 @@
+"""What question insertion found, as tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from personascope.cli.terminal import table, within
+from personascope.persistence.inserting import Inserted
+
+
+def print_inserted(found: Inserted) -> None:
+    """What each role and arm shows, and whether roles are told apart."""
+    rows = []
+    for one in found.parts:
+        plain = one.describe()
+        consistency, slope = plain.get("consistency"), plain.get("slope")
+        rows.append(
+            [
+                one.role,
+                one.arm,
+                within(consistency, 2),
+                f"{plain['explained'][0]:.2f}",
+                f"{plain['lift']:.2f}",
+                within(slope, 3),
+                "–" if plain.get("p") is None else f"{plain['p']:.3f}",
+            ]
+        )
+    table(
+        "",
+        ["role", "transcripts", "cosine between points", "explained", "lift", "drift per pair", "p"],
+        rows,
+        words=["transcripts"],
+    )
+    if found.told:
+        table(
+            "",
+            ["transcripts", "role told by one state", "by a conversation"],
+            [[arm, within(one.accuracy, 2), within(one.by_conversation, 2)] for arm, one in found.told.items()],
+        )
+    print(f"Centred by {found.control}. Explained: by the signature, of the centred means. 95 % over transcripts.")
+
+
+def print_doses(doses: Sequence[dict[str, Any]]) -> None:
+    """What steering with the signatures scored."""
+    alphas = sorted({one["alpha"] for one in doses if one["alpha"]})
+    scored = {
+        (one["role"], one["source"], one["alpha"]): f"{one['trait']:.0f} / {one['coherence']:.0f}" for one in doses
+    }
+    rows = []
+    for role, source in dict.fromkeys((one["role"], one["source"]) for one in doses if one["alpha"]):
+        rows.append([role, source, scored[role, "unsteered", 0.0], *(scored[role, source, alpha] for alpha in alphas)])
+    columns = ["role", "steered with", "unsteered", *(f"α {alpha:g}" for alpha in alphas)]
+    table("", columns, rows, words=["steered with"])
+    print("Trait / coherence of fresh conversations, 0–100, all vectors of a role at the same length.")

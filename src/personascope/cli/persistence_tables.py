@@ -1,0 +1,60 @@
+"""What continuous sampling found, as tables."""
+
+import math
+from collections.abc import Mapping
+
+from personascope.cli.terminal import say, table, within
+from personascope.persistence.crossing import Crossing
+from personascope.persistence.curves import Persistence
+
+
+def print_persistence(found: Persistence) -> None:
+    """Who stays longest, and how every direction falls."""
+    ranked = dict(found.ranking())
+    rows = []
+    for key in [*ranked, *(one for one in found.alphas if one not in ranked)]:
+        decay = found.decay(key)
+        usable = f"{found.usable(key)} of {len(found.units)}"
+        if key not in ranked and decay.verdict != "one prompt":
+            why = "no lift" if decay.verdict == "no lift" else "rows loop or failed"
+            rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
+            continue
+        life = "does not decay" if math.isinf(decay.half_life.estimate) else within(decay.half_life, 0)
+        rows.append(
+            [
+                key,
+                f"{found.alphas[key]:g}",
+                within(decay.initial, 2),
+                f"{decay.floor.estimate:.2f}",
+                life,
+                f"{decay.area:.0f}",
+                usable,
+            ]
+        )
+    table("", ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "rows of use"], rows)
+    print(
+        "Projections above the paired rows of no steering, in residual-stream units; lives in tokens; 95 % over prompts."
+    )
+    if any(found.decay(key).verdict == "one prompt" for key in found.alphas):
+        say("one prompt says nothing of others: give several, for intervals and a ranking")
+    if any(decay.verdict == "does not decay" for decay in ranked.values()):
+        say("what does not decay within the tokens sampled may still do so later: sample more with --n-sample")
+
+
+def print_crossings(crossings: Mapping[str, Crossing]) -> None:
+    """Text against cache, for every direction that was steered with."""
+    rows = []
+    for steered, crossing in crossings.items():
+        for key in next(iter(crossing.forced.values())):
+            effects = [
+                within(crossing.effect(of, key, where), 2)
+                for where in ("forced", "sampled")
+                for of in ("text", "cache")
+            ]
+            rows.append([steered, key, *effects])
+    columns = ["steered", "read", "text, forced", "cache, forced", "text, sampled", "cache, sampled"]
+    table("", columns, rows, words=["read"])
+    print(
+        "What a steered text, and a cache made under steering, add to the mean projection: on one and the same continuation"
+    )
+    print("(forced), and on what each goes on to say (sampled).")
