@@ -1,15 +1,22 @@
 """Text to read: files of the user's, and a little of ours."""
 
-from personascope.corpora.neutral import neutral_questions, neutral_texts
+from personascope.corpora.documents import Corpus, Document, read_corpus, texts_corpus
+from personascope.corpora.neutral import control_prompts, neutral_questions, neutral_texts, self_prompts
 from personascope.corpora.prompts import Record, read_prompts
 from personascope.corpora.transcripts import Transcript, read_transcripts, write_transcripts
 
 __all__ = [
+    "Corpus",
+    "Document",
     "Record",
     "Transcript",
+    "control_prompts",
     "neutral_questions",
     "neutral_texts",
+    "read_corpus",
     "read_prompts",
     "read_transcripts",
+    "self_prompts",
+    "texts_corpus",
     "write_transcripts",
 ]

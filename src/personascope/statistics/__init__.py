@@ -1,8 +1,10 @@
 """Statistics: effect sizes, intervals, and change points."""
 
+from personascope.statistics.correction import holm
 from personascope.statistics.effects import auroc, cohens_d, cosine
 from personascope.statistics.intervals import Interval, bootstrap, finite, mean_interval, resampled_means
 from personascope.statistics.permutation import label_test, sign_flip_test
+from personascope.statistics.rank_sum import rank_sum_test
 
 __all__ = [
     "Interval",
@@ -11,8 +13,10 @@ __all__ = [
     "cohens_d",
     "cosine",
     "finite",
+    "holm",
     "label_test",
     "mean_interval",
+    "rank_sum_test",
     "resampled_means",
     "sign_flip_test",
 ]
