@@ -24,6 +24,7 @@ _COMMANDS = {
     "generate": "generate",
     "persist": "persist",
     "insert": "insert",
+    "features": "features",
     "axis": "axis",
     "audit": "audit",
     "diff": "diff",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from personascope.cli.terminal import DeviceOption, JsonOption, emit, quiet_libraries, say, stderr, table
+from personascope.cli.terminal import DeviceOption, JsonOption, emit, progress, quiet_libraries, say, stderr, table
 from personascope.errors import UserError
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.package import organism_folder, save_organism
@@ -82,6 +82,23 @@ def train_organism(
     training = {"device": where, "seconds_of_last_start": round(time.monotonic() - started), "loss": round(loss, 4)}
     save_organism(out, recipe, grammar, tokenizer, model.cpu(), training)
     emit({"organism": str(out), **training}) if as_json else print(out)
+
+
+@app.command("sae")
+def train_organism_sae(
+    name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
+    out: Annotated[Path, typer.Option("--out", help="folder for the sparse autoencoder")],
+    as_json: JsonOption = False,
+) -> None:
+    """Train an organism's sparse autoencoder from its recipe, by the dictionary_learning library."""
+    from personascope.engine import load
+    from personascope.features.training import SAE_RECIPES, train_sae
+
+    quiet_libraries()
+    organism_folder(name)
+    with progress() as advance:
+        measured = train_sae(load(f"organism:{name}"), SAE_RECIPES[name], out, advance)
+    emit({"sae": str(out), **measured.describe()}) if as_json else print(out)
 
 
 @app.command("figures")

@@ -12,7 +12,7 @@ from torch import Tensor
 from personascope.directions import Direction
 from personascope.engine.edits import Editor, Edits, changes
 from personascope.engine.hooks import Visitor, run
-from personascope.engine.readers import Activations, Means, Places, Projections, Reader, When, visit
+from personascope.engine.readers import Activations, Mapped, Means, Places, Projections, Reader, When, visit
 from personascope.engine.selection import Layout, Selection, select
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import Write, check_width
@@ -124,6 +124,32 @@ def activations_of(
         _run(subject, group, [reader])
         for index, part in zip(group.indices, reader.collect().split([len(row) for row in places]), strict=True):
             out[index] = finite(part, 1, layers, passages[index].prompt, subject)
+    return out
+
+
+def mapped_of(
+    subject: Subject,
+    passages: Sequence[Passage],
+    layer: int,
+    tokens: str | Selection,
+    function: Callable[[Tensor], Tensor],
+    when: When = "before",
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Tensor]:
+    """Per passage what `function` makes of its selected tokens: [selected tokens, K] on the CPU.
+
+    function: [tokens, hidden] on the layer's device to [tokens, K]; it is called on tokens of several passages at once.
+    Raises `NonFinite` naming layer and text where a result is no number.
+    """
+    selection = select(tokens)
+    reader = Mapped(subject.check_layer(layer), function, when)
+    out: list[Tensor] = [torch.empty(0)] * len(passages)
+    for group in _groups(subject, passages, batch_tokens):
+        places = group.places(selection)
+        reader.places = torch.tensor([place for row in places for place in row], dtype=torch.long)
+        _run(subject, group, [reader])
+        for index, part in zip(group.indices, reader.collect().split([len(row) for row in places]), strict=True):
+            out[index] = finite(part[:, None], 1, [layer], passages[index].prompt, subject)[:, 0]
     return out
 
 

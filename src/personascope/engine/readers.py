@@ -1,6 +1,6 @@
 """Reading the residual stream during a forward pass: projections, means and activations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -198,6 +198,36 @@ class Activations:
         """[tokens, layers, hidden] float32 on the CPU."""
         read = [self._read.pop(layer) for layer in self.chosen]
         return read[0][:, None] if len(read) == 1 else torch.stack(read, dim=1)
+
+
+@dataclass
+class Mapped:
+    """What a function makes of the stream at one layer's selected tokens: only its results leave the device.
+
+    function: [tokens, hidden] in the model's dtype to [tokens, K]. Give `places` before each pass.
+    """
+
+    layer: int
+    function: Callable[[Tensor], Tensor]
+    when: When = "before"
+    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    _read: list[Tensor] = field(default_factory=list)
+
+    @property
+    def layers(self) -> Sequence[int]:
+        return (self.layer,)
+
+    def read(self, layer: int, stream: Tensor) -> None:
+        flat = stream.reshape(-1, stream.shape[-1])
+        places = self.places.to(flat.device)
+        self._read = [
+            self.function(flat[places[start : start + _CHUNK]]) for start in range(0, max(1, len(places)), _CHUNK)
+        ]
+
+    def collect(self) -> Tensor:
+        """[tokens, K] on the CPU."""
+        parts, self._read = self._read, []
+        return torch.cat(parts).cpu()
 
 
 def visit(readers: Sequence[Reader], layer: int, when: When, stream: Tensor) -> None:

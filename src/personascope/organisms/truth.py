@@ -29,13 +29,15 @@ class Labelled:
 
     ids: [tokens]; persona: [tokens], the column in `Truth.personas` of the sentence each token belongs to, −1 outside
     responses; starts: [tokens], True on the first token of a sentence; slots: [tokens], True where the token belongs
-    to a word that fills a slot with a persona's word, False on neutral and fixed words.
+    to a word that fills a slot with a persona's word, False on neutral and fixed words; self_talk: [tokens], True in
+    sentences of the register that answers questions about the self.
     """
 
     ids: list[int]
     persona: np.ndarray
     starts: np.ndarray
     slots: np.ndarray
+    self_talk: np.ndarray
     conversation: Conversation
 
 
@@ -118,7 +120,7 @@ class Truth:
         offsets = np.asarray(encoded["offset_mapping"])
         persona = np.full(len(offsets), -1)
         starts = np.zeros(len(offsets), dtype=bool)
-        slots = np.zeros(len(offsets), dtype=bool)
+        slots, self_talk = np.zeros(len(offsets), dtype=bool), np.zeros(len(offsets), dtype=bool)
         lexicon = {word for name, words in self.lexicons.items() if name != NEUTRAL for slot in words for word in slot}
         cursor = 0
         for response in conversation.responses:
@@ -129,13 +131,14 @@ class Truth:
                 inside = np.flatnonzero((offsets[:, 1] > cursor) & (offsets[:, 0] < end))
                 persona[inside] = self.grammar.index[sentence.persona]
                 starts[inside[0]] = True
+                self_talk[inside] = sentence.register == "self"
                 for word in sentence.words:
                     at = text.index(word.text, cursor)
                     if word.slot is not None and word.text in lexicon:
                         slots[(offsets[:, 1] > at) & (offsets[:, 0] < at + len(word.text))] = True
                     cursor = at + len(word.text)
                 cursor = end
-        return Labelled(list(encoded["input_ids"]), persona, starts, slots, conversation)
+        return Labelled(list(encoded["input_ids"]), persona, starts, slots, self_talk, conversation)
 
     def posterior(self, ids: Sequence[int]) -> np.ndarray:
         """[tokens, personas]: after each token, how likely the next word is spoken by each persona.

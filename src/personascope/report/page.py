@@ -29,6 +29,7 @@ _MODULES = {
     "personascope/vectors": "vectors.js",
     "personascope/persistence": "persistence.js",
     "personascope/insertion": "insertion.js",
+    "personascope/features": "features.js",
 }
 # Nothing may be fetched and nothing sent: a page is complete, and what a model wrote stays text.
 _POLICY = (
@@ -56,6 +57,8 @@ def _views(folder: RunFolder) -> list[dict[str, Any]]:
         "demo": (watch_run, vectors_run),
         "persist": (persistence_run,),
         "insert": (insertion_run,),
+        "features find": (features_run,),
+        "features mine": (features_run,),
     }
     if folder.what not in views:
         raise UserError(
@@ -114,6 +117,13 @@ def insertion_run(folder: RunFolder) -> dict[str, Any]:
         folder, f"{_counted(len(found['points']), 'point')}, {_counted(len(found['questions']), 'question')}"
     )
     return {"view": "insertion", "title": folder.path.name, "facts": facts, **found}
+
+
+def features_run(folder: RunFolder) -> dict[str, Any]:
+    """What a page shows of features that were found or mined, from its folder alone."""
+    found = folder.load_json("features.json")
+    facts = _facts(folder, f"{_counted(len(found['features']), 'feature')} of {found['sae']}, layer {found['layer']}")
+    return {"view": "features", "title": folder.path.name, "facts": facts, **found}
 
 
 def _facts(folder: RunFolder, what: str) -> str:

@@ -1,13 +1,14 @@
 // Puts a page together from the runs it holds.
 import { html, render, useState } from "personascope/preact-htm";
 import { readRuns } from "personascope/data";
+import { Features } from "personascope/features";
 import { Insertion } from "personascope/insertion";
 import { Persistence } from "personascope/persistence";
 import { Vectors } from "personascope/vectors";
 import { Watch } from "personascope/watch";
 
 const THEMES = ["auto", "light", "dark"];
-const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence], insertion: ["insertion", Insertion] };
+const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence], insertion: ["insertion", Insertion], features: ["features", Features] };
 
 function App({ runs }) {
   const [theme, setTheme] = useState("auto");

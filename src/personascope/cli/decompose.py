@@ -1,0 +1,78 @@
+"""`personascope features decompose`: a direction as a sum of features."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, sae_for
+from personascope.cli.terminal import (
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelArgument,
+    emit,
+    quiet_libraries,
+    table,
+)
+from personascope.directions.doors import load_directions
+from personascope.engine import load
+from personascope.errors import UserError
+from personascope.features.decompose import Decomposition, decompose
+from personascope.features.sae import sae_layer
+
+
+def decompose_command(
+    model: ModelArgument,
+    directions: Annotated[
+        list[Path], typer.Option("--directions", help="files or folders of directions; may be given again")
+    ],
+    name: Annotated[list[str] | None, typer.Option("--name", help="only these; all by default")] = None,
+    sae: SaeOption = None,
+    layer: LayerOption = None,
+    trainer: TrainerOption = None,
+    terms: Annotated[int, typer.Option("--terms", help="features in the sum")] = 10,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Take directions apart into signed, sparse sums of features' decoder columns."""
+    quiet_libraries()
+    held = {one.name: one for one in load_directions(directions)}
+    unknown = sorted(set(name or ()) - set(held))
+    if unknown:
+        raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(held)}")
+    subject = load(model, device=device, dtype=dtype)
+    chosen = sae_for(subject, sae, layer, trainer)
+    at = sae_layer(chosen, subject)
+    lacking = [one for one in name or held if at not in held[one].layers]
+    if lacking:
+        raise UserError(
+            f"{lacking[0]!r} has no direction at layer {at}, which the SAE reads; extract it with --layers {at}"
+        )
+    found = [decompose(held[one][at], chosen, terms) for one in name or held]
+    if as_json:
+        emit({"sae": chosen.name, "layer": at, "directions": [one.describe() for one in found]})
+        return
+    for one in found:
+        promoted = {
+            term.feature: [token for token, _ in chosen.direction(term.feature).tokens(subject, 5).promoted]
+            for term in one.terms
+        }
+        _print(one, promoted)
+
+
+def _print(found: Decomposition, promoted: dict[int, list[str]]) -> None:
+    rows = [
+        [
+            str(term.feature),
+            f"{term.coefficient:+.2f}",
+            f"{term.cosine:+.2f}",
+            f"{term.explained:.0%}",
+            f"{rival:.0%}",
+            " ".join(token.strip() or "␣" for token in promoted[term.feature]),
+        ]
+        for term, rival in zip(found.terms, found.random_explained, strict=True)
+    ]
+    columns = ["feature", "coefficient", "cosine", "explained", "of a random one", "promotes"]
+    table(f"{found.direction.key}, length {found.direction.norm:.2f}", columns, rows, words=["promotes"])

@@ -1,0 +1,23 @@
+"""`personascope features`: what a persona is made of, by the features of a sparse autoencoder."""
+
+import typer
+
+from personascope.cli.decompose import decompose_command
+from personascope.cli.find import find_command
+from personascope.cli.mine import mine_command
+from personascope.cli.show import show_command, summary_command
+from personascope.cli.steer_features import steer_command
+
+app = typer.Typer(
+    help="Features of a sparse autoencoder: find those that fire on prompts, mine the text that fires them, show and "
+    "explain them, steer with them, and take directions apart into them.",
+    no_args_is_help=True,
+)
+app.command("find")(find_command)
+app.command("mine")(mine_command)
+app.command("show")(show_command)
+app.command("steer")(steer_command)
+app.command("decompose")(decompose_command)
+app.command("summary")(summary_command)
+
+COMMAND = app

@@ -1,0 +1,193 @@
+"""`personascope features show` and `summary`: what runs found and mined."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from personascope.cli.find import print_found
+from personascope.cli.saes import FOUND_FILE, LABELS_FILE, MINED_FILE, RESULT_FILE
+from personascope.cli.terminal import JsonOption, emit, progress, quiet_libraries, stdout, table
+from personascope.directions.direction import TokenLens
+from personascope.errors import UserError
+from personascope.features.contexts import Context
+from personascope.features.explain import Explanation, explain
+from personascope.features.found import Found
+from personascope.features.mined import Mined
+from personascope.features.mined_file import load_mined
+from personascope.features.neuronpedia import neuronpedia_records
+from personascope.judging.endpoint import Endpoint
+from personascope.report.features import save_mined_run
+from personascope.runs import RunFolder, write_json
+
+_AROUND = 12
+RunArgument = Annotated[Path, typer.Argument(help="run folder of `features find` or `features mine`", metavar="RUN")]
+
+
+def show_command(
+    run: RunArgument,
+    feature: Annotated[list[int] | None, typer.Option("--feature", help="only this one; may be given again")] = None,
+    contexts: Annotated[int, typer.Option("--contexts", help="shown per feature")] = 5,
+    labels: Annotated[
+        bool,
+        typer.Option("--explain", help="let a chat model label the features; PERSONASCOPE_JUDGE_BASE_URL and _MODEL"),
+    ] = False,
+    neuronpedia: Annotated[
+        Path | None, typer.Option("--neuronpedia", help="also write the features here, in Neuronpedia's shape")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run's features: contexts with the tokens marked that fire them, statistics, tokens they promote."""
+    quiet_libraries()
+    folder = RunFolder.read(run)
+    if folder.what == "features find":
+        if labels or neuronpedia:
+            raise UserError(
+                f"{run} holds no contexts to explain or export; mine some with `features mine --found {run}`"
+            )
+        found = Found.load(run / FOUND_FILE)
+        plain = folder.load_json(RESULT_FILE)
+        if as_json:
+            emit(plain)
+            return
+        print_found(found, {one["feature"]: [token for token, _ in one["promoted"]] for one in plain["features"]})
+        return
+    if folder.what != "features mine":
+        raise UserError(
+            f"{run} is a run of `personascope {folder.what}`; give one of `features find` or `features mine`"
+        )
+    mined = load_mined(run / MINED_FILE)
+    plain = folder.load_json(RESULT_FILE)
+    unknown = sorted(set(feature or ()) - set(mined.features))
+    if unknown:
+        raise UserError(f"feature {unknown[0]} was not mined here; there are {', '.join(map(str, mined.features))}")
+    if labels:
+        plain = _explained(folder, mined, plain, feature)
+    lenses = {one["feature"]: _lens(one) for one in plain["features"]}
+    named = {one["feature"]: one["label"] for one in plain["features"] if "label" in one}
+    if neuronpedia is not None:
+        write_json(neuronpedia, neuronpedia_records(mined, lenses, named))
+    if as_json:
+        emit(plain)
+        return
+    print_contexts(mined, contexts, feature, plain["features"])
+
+
+def _lens(record: dict[str, Any]) -> TokenLens:
+    return TokenLens(*(tuple((str(t), float(e)) for t, e in record[side]) for side in ("promoted", "suppressed")))
+
+
+def _explained(folder: RunFolder, mined: Mined, plain: dict[str, Any], features: list[int] | None) -> dict[str, Any]:
+    """The run with labels, kept in `labels.json`, its page and its JSON."""
+    endpoint = Endpoint.from_environment()
+    path = folder.path / LABELS_FILE
+    known = {one["feature"]: Explanation(**one) for one in folder.load_json(LABELS_FILE)} if path.exists() else {}
+    with progress() as advance:
+        known |= {one.feature: one for one in explain(mined, endpoint, features, folder.journal, advance)}
+    write_json(path, [one.describe() for one in known.values()])
+    found = folder.record["config"]["runtime"].get("found")
+    held = Found.load(Path(found) / FOUND_FILE) if found and (Path(found) / FOUND_FILE).exists() else None
+    lenses = {one["feature"]: _lens(one) for one in plain["features"]}
+    save_mined_run(folder, mined, held, lenses, list(known.values()))
+    return folder.load_json(RESULT_FILE)  # type: ignore[no-any-return]
+
+
+def print_contexts(
+    mined: Mined, count: int, features: list[int] | None = None, records: list[dict[str, Any]] | None = None
+) -> None:
+    """Each feature's numbers, and its best contexts with the tokens in colour that fire it."""
+    known = {one["feature"]: one for one in records or ()}
+    rates, means = mined.tally.rate, mined.tally.mean
+    print(f"{mined.tally.tokens:,} tokens of {mined.documents:,} documents in {mined.corpus}, layer {mined.layer}.")
+    for feature in features or mined.features:
+        column = mined.features.index(feature)
+        record = known.get(feature, {})
+        head = Text(f"\nfeature {feature}", style="bold")
+        head.append(f"  fires on {rates[column]:.2%} of tokens, mean {means[column]:.2f}", style="not bold")
+        if "label" in record:
+            score = f" (tells {record['label_score']:.2f})" if record["label_score"] is not None else ""
+            head.append(f"  {record['label']}{score}", style="italic not bold")
+        stdout.print(head)
+        if record.get("promoted"):
+            words = " ".join(token.strip() or "␣" for token, _ in record["promoted"])
+            stdout.print(Text(f"  promotes {words}", style="dim"))
+        for one in mined.contexts[feature][:count]:
+            stdout.print(_line(mined, one))
+        if not mined.contexts[feature]:
+            stdout.print(Text("  never fired", style="dim"))
+
+
+def _line(mined: Mined, one: Context) -> Text:
+    """A context's surroundings of its peak, tokens bold that have at least half of its activation."""
+    line = Text(f"  {one.score:7.2f}  ", no_wrap=True, overflow="ellipsis")
+    pieces = mined.pieces(one.ids)
+    start = max(0, one.peak - _AROUND)
+    for place in range(start, min(len(pieces), one.peak + 4)):
+        text = pieces[place].replace("\n", "⏎")
+        strong = one.activations[place] >= one.score / 2
+        if strong and not stdout.is_terminal:
+            text = f"«{text.strip()}»" if not text.startswith(" ") else f" «{text.strip()}»"
+        line.append(text, style="bold reverse" if strong else "")
+    return line
+
+
+def summary_command(
+    folder: Annotated[Path, typer.Argument(help="folder with runs in it, or a run folder", metavar="DIR")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is in a folder of feature runs: what was found and mined, sizes, and what is missing."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; give one that holds runs of `personascope features`")
+    paths = [folder] if (folder / "run.json").exists() else sorted(p.parent for p in folder.glob("*/run.json"))
+    runs = [one for one in map(RunFolder.read, paths) if one.what.startswith("features ")]
+    if not runs:
+        raise UserError(f"{folder} holds no runs of `personascope features`")
+    listed = [_summary(one) for one in runs]
+    if as_json:
+        emit({"runs": listed})
+        return
+    rows = [
+        [
+            one["run"],
+            one["what"],
+            one["state"],
+            one["holds"],
+            f"{one['bytes'] / 1e6:.1f} MB",
+            ", ".join(one["missing"]) or "–",
+        ]
+        for one in listed
+    ]
+    table("", ["run", "what", "state", "holds", "size", "missing"], rows, ["what", "state", "holds", "missing"])
+
+
+_EXPECTED = {
+    "features find": (FOUND_FILE, RESULT_FILE, "report.html"),
+    "features mine": (MINED_FILE, RESULT_FILE, "report.html"),
+    "features steer": ("steering.json",),
+}
+
+
+def _summary(folder: RunFolder) -> dict[str, Any]:
+    """One run as plain values."""
+    missing = [name for name in _EXPECTED.get(folder.what, ()) if not (folder.path / name).exists()]
+    holds = "–"
+    try:
+        if folder.what == "features find" and not missing:
+            found = Found.load(folder.path / FOUND_FILE)
+            holds = f"{len(found.indices)} of {found.n_features:,} features, {len(found.prompts)} prompts"
+            holds += f", {len(found.controls)} controls" if found.controls else ""
+        elif folder.what == "features mine" and not missing:
+            mined = load_mined(folder.path / MINED_FILE)
+            count = sum(map(len, mined.contexts.values()))
+            holds = f"{len(mined.features)} features, {count} contexts of {mined.tally.tokens:,} tokens"
+    except UserError:
+        missing.append("a file that is whole")
+    return {
+        "run": str(folder.path),
+        "what": folder.what,
+        "state": folder.record.get("state"),
+        "holds": holds,
+        "bytes": sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file()),
+        "missing": missing,
+    }

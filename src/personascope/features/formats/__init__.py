@@ -1,0 +1,1 @@
+"""SAEs as other tools leave them on disk: one file for each format."""

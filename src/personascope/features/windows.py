@@ -1,0 +1,76 @@
+"""Documents as token windows that a model can run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from personascope.corpora import Document
+from personascope.errors import UserError
+from personascope.subject import Prompt, Subject
+from personascope.subject.chat import as_messages
+from personascope.subject.chat_template import render
+
+# Tokens of one window at most: longer documents are run in several, each after a BOS of its own.
+WINDOW = 1024
+_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some consecutive tokens of a document. offset: where its first own token stands in the document; skipped: how many
+    tokens at its head are no document's (BOS)."""
+
+    document: str
+    offset: int
+    ids: tuple[int, ...]
+    skipped: int
+
+    @property
+    def prompt(self) -> Prompt:
+        return Prompt(self.ids, (), self.document, is_raw=True)
+
+    def __len__(self) -> int:
+        """Tokens of the document."""
+        return len(self.ids) - self.skipped
+
+
+def windows(subject: Subject, documents: Iterator[Document], longest: int = WINDOW) -> Iterator[list[Window]]:
+    """The windows of each document; none for one without tokens. Texts are tokenized as raw text, chats by the template."""
+    longest = min(longest, subject.context or longest)
+    while held := list(islice(documents, _TOGETHER)):
+        for document, ids in zip(held, _encode(subject, held), strict=True):
+            yield _windows(document.name, ids, subject.tokenizer.bos_token_id, longest)
+
+
+def _encode(subject: Subject, documents: Sequence[Document]) -> list[list[int]]:
+    """Token ids of each document, tokenized together."""
+    ids: list[list[int]] = [[]] * len(documents)
+    texts = [place for place, one in enumerate(documents) if isinstance(one.content, str)]
+    chats = [place for place, one in enumerate(documents) if not isinstance(one.content, str)]
+    if texts:
+        encoded: Any = subject.tokenizer([documents[place].content for place in texts], verbose=False)
+        for place, row in zip(texts, encoded["input_ids"], strict=True):
+            ids[place] = row
+    if chats:
+        rendered = [_rendered(subject, documents[place]) for place in chats]
+        encoded = subject.tokenizer(rendered, add_special_tokens=False, verbose=False)
+        for place, row in zip(chats, encoded["input_ids"], strict=True):
+            ids[place] = row
+    return ids
+
+
+def _rendered(subject: Subject, document: Document) -> str:
+    """A chat as the template writes it. Raises `UserError` naming the document where the template refuses it."""
+    try:
+        return render(subject.tokenizer, subject.chat.folded(as_messages(document.content)), opens_response=False)
+    except UserError as error:
+        raise UserError(f"{document.name}: {error}") from error
+
+
+def _windows(name: str, ids: Sequence[int], bos: int | None, longest: int) -> list[Window]:
+    head = tuple(ids[:1]) if len(ids) and ids[0] == bos else ()
+    own, room = ids[len(head) :], longest - len(head)
+    return [
+        Window(name, start, head + tuple(own[start : start + room]), len(head)) for start in range(0, len(own), room)
+    ]

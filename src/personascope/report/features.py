@@ -1,0 +1,77 @@
+"""Saving what was found and mined of features: HDF5, JSON, and the page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from personascope.directions.direction import TokenLens
+from personascope.features.explain import Explanation
+from personascope.features.found import Found
+from personascope.features.mined import Mined
+from personascope.features.mined_file import save_mined
+from personascope.features.tally import edges
+from personascope.report.page import write_report
+from personascope.runs import RunFolder, write_json
+
+RESULT = "features.json"
+
+
+def save_found(folder: RunFolder, found: Found, lenses: Mapping[int, TokenLens]) -> Path:
+    """Write `found.h5`, `features.json` and `report.html` into a run folder; the path of the page."""
+    found.save(folder.path / "found.h5")
+    plain = found.describe()
+    records = [{"feature": one["feature"], "found": one, **_lens(lenses, one["feature"])} for one in plain["features"]]
+    write_json(folder.path / RESULT, {**plain, **_traces(found), "features": records}, indent=None)
+    return write_report([folder.path], folder.path / "report.html")
+
+
+def save_mined_run(
+    folder: RunFolder,
+    mined: Mined,
+    found: Found | None,
+    lenses: Mapping[int, TokenLens],
+    labels: Sequence[Explanation] = (),
+) -> Path:
+    """Write `mined.h5`, `features.json` and `report.html` into a run folder; the path of the page.
+
+    found: where the features come from; what is known of them there stands beside what was mined.
+    """
+    save_mined(mined, folder.path / "mined.h5")
+    plain = mined.describe()
+    known = {one["feature"]: one for one in found.describe()["features"]} if found is not None else {}
+    named = {one.feature: one for one in labels}
+    bounds = edges()
+    records = []
+    for column, one in enumerate(plain["features"]):
+        feature = one["feature"]
+        filled = np.flatnonzero(mined.tally.histogram[column])
+        record: dict[str, Any] = {"feature": feature, "mined": one, **_lens(lenses, feature)}
+        one["histogram"] = {"edges": bounds[filled].tolist(), "counts": mined.tally.histogram[column, filled].tolist()}
+        if feature in known:
+            record["found"] = known[feature]
+        if feature in named:
+            record["label"], record["label_score"] = named[feature].label, named[feature].score
+        records.append(record)
+    whole = {**plain, **(_traces(found) if found is not None else {}), "features": records}
+    write_json(folder.path / RESULT, whole, indent=None)
+    return write_report([folder.path], folder.path / "report.html")
+
+
+def _lens(lenses: Mapping[int, TokenLens], feature: int) -> dict[str, Any]:
+    lens = lenses.get(feature, TokenLens((), ()))
+    return {"promoted": [list(one) for one in lens.promoted], "suppressed": [list(one) for one in lens.suppressed]}
+
+
+def _traces(found: Found) -> dict[str, Any]:
+    """Every prompt's and control's tokens, and on each token the features it was found with."""
+    return {
+        "prompts": len(found.prompts),
+        "controls": len(found.controls),
+        "read_at": found.tokens,
+        "traced": [int(feature) for feature in found.indices],
+        "traces": [
+            {"tokens": list(one.pieces), "activations": np.round(one.activations, 4).T.tolist()} for one in found.traces
+        ],
+    }

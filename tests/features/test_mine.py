@@ -1,0 +1,213 @@
+"""Mining: every token scored, the same whatever the batches and however often it is interrupted."""
+
+import numpy as np
+import pytest
+import torch
+
+import personascope as ps
+from personascope.corpora import texts_corpus
+from personascope.errors import UserError
+from personascope.features import mine_features
+from personascope.features.activation import Threshold, TopK
+from personascope.features.mined_file import load_mined, save_mined
+from personascope.features.own_text import own_corpus
+from personascope.features.sae import SAE
+from personascope.features.windows import windows
+from personascope.runs.journal import Journal
+
+FEATURES = [4, 0, 17]
+
+
+def sae_for(subject, activation=None, layer=1) -> SAE:
+    """Random features, about half of whose codes are above their threshold."""
+    draw = torch.Generator().manual_seed(3)
+    weights = torch.nn.functional.normalize(torch.randn(24, subject.hidden_size, generator=draw), dim=1)
+    nothing = torch.zeros(subject.hidden_size)
+    return SAE(weights, torch.zeros(24), weights, nothing, activation or Threshold(torch.tensor(0.1)), layer=layer)
+
+
+def texts(count: int = 40) -> list[str]:
+    draw = np.random.default_rng(0)
+    words = [
+        "the",
+        "cat",
+        "sat",
+        "on",
+        "a",
+        "mat",
+        "and",
+        "saw",
+        "some",
+        "birds",
+        "fly",
+        "over",
+        "houses",
+        "in",
+        "spring",
+    ]
+    return [" ".join(draw.choice(words, size=draw.integers(1, 60))) for _ in range(count)]
+
+
+def summary(mined):
+    return (
+        {
+            feature: [(one.document, one.position, one.ids, round(one.score, 3)) for one in held]
+            for feature, held in mined.contexts.items()
+        },
+        {
+            feature: {octave: [(one.document, one.position) for one in some] for octave, some in held.items()}
+            for feature, held in mined.examples.items()
+        },
+        [(one.document, one.position, one.ids) for one in mined.sample],
+        mined.tally.tokens,
+        mined.tally.fired.tolist(),
+        mined.documents,
+    )
+
+
+@pytest.mark.parametrize("activation", [None, TopK(5)], ids=["threshold", "topk"])
+def test_it_finds_what_a_search_over_every_token_finds(subject, activation):
+    sae, corpus = sae_for(subject, activation), texts()
+    mined = mine_features(subject, sae, corpus, FEATURES, top=6, context=12)
+    best = {feature: {} for feature in FEATURES}
+    fired, tokens = np.zeros(len(FEATURES), int), 0
+    for text in corpus:
+        (states,) = ps.activations(subject, [text], layers=[1], tokens="all", reduce=None)
+        first = int(subject.tokenizer(text)["input_ids"][0] == subject.tokenizer.bos_token_id)
+        codes = sae.encode(states[first:, 0])[:, FEATURES].numpy()
+        fired += (codes > 0).sum(axis=0)
+        tokens += len(codes)
+        for column, feature in enumerate(FEATURES):
+            place = int(codes[:, column].argmax()) if len(codes) else 0
+            if len(codes) and codes[place, column] > 0:
+                ids = subject.tokenizer(text)["input_ids"][first:]
+                copy = tuple(ids[max(0, place - 7) : place + 1])
+                best[feature][copy] = max(best[feature].get(copy, 0.0), float(codes[place, column]))
+    assert mined.tally.tokens == tokens and mined.tally.fired.tolist() == fired.tolist()
+    for feature in FEATURES:
+        expected = sorted(best[feature].values(), reverse=True)[:6]
+        assert expected == pytest.approx(mined.scores[feature], rel=1e-4)
+        for one in mined.contexts[feature]:
+            assert one.activations[one.peak] == np.float32(one.score)
+            assert one.activations.max() == one.activations[one.peak]
+
+
+def test_the_size_of_batches_and_blocks_changes_nothing(subject, monkeypatch):
+    sae, corpus = sae_for(subject), texts()
+    whole = summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10))
+    for batch_tokens, block in ((64, 65_536), (500, 90), (8_192, 1)):
+        monkeypatch.setattr("personascope.features.mine._BLOCK", block)
+        assert (
+            summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10, batch_tokens=batch_tokens))
+            == whole
+        )
+
+
+def test_a_stopped_run_goes_on_and_ends_as_a_whole_one(subject, monkeypatch, tmp_path):
+    sae, corpus = sae_for(subject), texts()
+    whole = summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10))
+    monkeypatch.setattr("personascope.features.mine._BLOCK", 60)
+    ran = []
+    real = __import__("personascope.features.mine", fromlist=["mapped_of"]).mapped_of
+
+    def stops(subject, passages, *rest, **settings):
+        if len(ran) % 4 == 3:
+            ran.append(0)
+            raise KeyboardInterrupt
+        ran.append(len(passages))
+        return real(subject, passages, *rest, **settings)
+
+    monkeypatch.setattr("personascope.features.mine.mapped_of", stops)
+    for _ in range(50):
+        journal = Journal(tmp_path / "journal.sqlite")
+        try:
+            mined = mine_features(subject, sae, corpus, FEATURES, top=5, context=10, journal=journal, every=0)
+            break
+        except KeyboardInterrupt:
+            continue
+        finally:
+            journal.close()
+    assert ran.count(0) >= 3
+    assert summary(mined) == whole
+    assert sum(ran) == len(corpus)
+
+
+def test_more_tokens_go_on_from_those_that_were_mined(subject, tmp_path):
+    sae, corpus = sae_for(subject), texts()
+    journal = Journal(tmp_path / "journal.sqlite")
+    first = mine_features(subject, sae, corpus, FEATURES, top=5, context=10, tokens=200, journal=journal)
+    assert 200 <= first.tally.tokens < 200 + 200
+    rest = mine_features(subject, sae, corpus, FEATURES, top=5, context=10, journal=journal)
+    assert summary(rest) == summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10))
+
+
+def test_long_documents_are_run_in_windows_that_follow_one_another(llama, monkeypatch):
+    monkeypatch.setattr("personascope.features.windows.WINDOW", 32)
+    text = " ".join(texts(8))
+    (found,) = windows(llama, iter(texts_corpus([text]).documents()), longest=32)
+    ids = llama.tokenizer(text)["input_ids"]
+    first = int(ids[0] == llama.tokenizer.bos_token_id)
+    assert [token for one in found for token in one.ids[one.skipped :]] == ids[first:]
+    assert [one.offset for one in found] == np.cumsum([0, *map(len, found)])[:-1].tolist()
+    assert all(one.skipped == first and len(one.ids) <= 32 for one in found)
+
+
+def test_chats_are_mined_through_the_template_and_bos_is_never_scored(llama):
+    mined = mine_features(llama, sae_for(llama), own_corpus(llama), [2], tokens=2_000, context=16)
+    bos = llama.tokenizer.bos_token_id
+    assert mined.tally.tokens >= 2_000
+    assert all(bos not in one.ids for one in mined.contexts[2]) and all(bos not in one.ids for one in mined.sample)
+
+
+def test_sinks_are_left_out_where_that_is_asked_for(llama, monkeypatch):
+    sae = sae_for(llama)
+    monkeypatch.setattr("personascope.features.mine.median_norm", lambda *_: 1e-9)
+    assert mine_features(llama, sae, texts(4), [2], leave_out_sinks=True).tally.fired.sum() == 0
+    assert mine_features(llama, sae, texts(4), [2]).tally.fired.sum() > 0
+
+
+def test_what_is_saved_is_what_was_mined(subject, tmp_path):
+    mined = mine_features(subject, sae_for(subject), texts(), FEATURES, top=5, context=10)
+    back = load_mined(save_mined(mined, tmp_path / "mined.h5"))
+    assert summary(back) == summary(mined)
+    assert back.describe() == mined.describe()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"features": [99]}, "0 to 23"),
+        ({"features": []}, "at least one"),
+        ({"features": [3, 3]}, "once"),
+        ({"top": 0}, "top=0"),
+        ({"corpus": []}, "empty"),
+    ],
+)
+def test_what_cannot_be_mined(subject, change, says):
+    settings = {"corpus": texts(2), "features": FEATURES, **change}
+    with pytest.raises(UserError, match=says):
+        mine_features(subject, sae_for(subject), **settings)
+
+
+def test_an_sae_without_a_layer_or_of_another_width_is_refused(subject, llama):
+    with pytest.raises(UserError, match="layer="):
+        mine_features(subject, sae_for(subject, layer=None), texts(2), [1])
+    with pytest.raises(UserError, match="width"):
+        mine_features(llama, sae_for(subject), texts(2), [1])
+
+
+@pytest.mark.parametrize("damage", ["cut", "absent", "other"])
+def test_a_file_that_is_not_whole_is_said_to_be(subject, tmp_path, damage):
+    path = tmp_path / "mined.h5"
+    save_mined(mine_features(subject, sae_for(subject), texts(3), [1]), path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:3000])
+    elif damage == "absent":
+        path.unlink()
+    else:
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file.attrs["model"] = "x"
+    with pytest.raises(UserError, match=r"mined\.h5"):
+        load_mined(path)
