@@ -103,6 +103,26 @@ def test_the_size_of_batches_and_blocks_changes_nothing(subject, monkeypatch):
         )
 
 
+def test_documents_are_run_together_and_not_one_by_one(subject, monkeypatch):
+    from personascope.features import mine
+
+    ran, real = [], mine.mapped_of
+    monkeypatch.setattr(
+        mine,
+        "mapped_of",
+        lambda subject, passages, *rest, **settings: (
+            ran.append(len(passages)) or real(subject, passages, *rest, **settings)
+        ),
+    )
+    mine_features(subject, sae_for(subject), texts(), FEATURES)
+    assert ran == [40]
+    monkeypatch.setattr(mine, "_BLOCK", 300)
+    monkeypatch.setattr(mine, "_HELD", 1)
+    ran.clear()
+    mine_features(subject, sae_for(subject), texts(), FEATURES)
+    assert sum(ran) == 40 and 5 < len(ran) < 40
+
+
 def test_a_stopped_run_goes_on_and_ends_as_a_whole_one(subject, monkeypatch, tmp_path):
     sae, corpus = sae_for(subject), texts()
     whole = summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10))

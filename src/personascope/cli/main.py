@@ -25,6 +25,7 @@ _COMMANDS = {
     "persist": "persist",
     "insert": "insert",
     "features": "features",
+    "transfer": "transfer",
     "axis": "axis",
     "audit": "audit",
     "diff": "diff",

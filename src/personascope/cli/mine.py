@@ -31,7 +31,6 @@ from personascope.cli.terminal import (
 )
 from personascope.corpora import Corpus, read_corpus
 from personascope.engine import load
-from personascope.engine.forward import BATCH_TOKENS
 from personascope.errors import UserError
 from personascope.features.mine import mine_features, mining_rate
 from personascope.features.own_text import own_corpus
@@ -66,7 +65,7 @@ def mine_command(
         bool, typer.Option("--leave-out-sinks", help="leave out tokens of ten times the median norm")
     ] = False,
     column: Annotated[str | None, typer.Option("--column", help="the field of a record that holds the text")] = None,
-    batch_tokens: Annotated[int, typer.Option("--batch-tokens", help="tokens run together")] = BATCH_TOKENS,
+    batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", help="tokens run together")] = None,
     out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
@@ -138,7 +137,7 @@ def parse_count(text: str | None) -> int | None:
     return count
 
 
-def _runtime(subject: Subject, batch_tokens: int, found: Path | None) -> dict[str, Any]:
+def _runtime(subject: Subject, batch_tokens: int | None, found: Path | None) -> dict[str, Any]:
     return {
         "device": str(subject.input_device),
         "batch_tokens": batch_tokens,

@@ -101,6 +101,24 @@ def train_organism_sae(
     emit({"sae": str(out), **measured.describe()}) if as_json else print(out)
 
 
+@app.command("feature-figures")
+def feature_figures(
+    names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,
+    out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("feature-figures.md"),
+    conversations: Annotated[int, typer.Option("--conversations", help="read to choose, and as many to report")] = 400,
+    mined: Annotated[int, typer.Option("--tokens", help="mined of the organism's own text")] = 1_000_000,
+    seed: Annotated[int, typer.Option("--seed", help="of all that is sampled")] = 0,
+) -> None:
+    """Measure the organisms' SAEs against what was planted: detecting, finding, mining, steering."""
+    from personascope.runs.files import write_text
+    from personascope.validation.feature_tables import feature_page
+    from personascope.validation.features import measure_features
+
+    quiet_libraries()
+    measured = [measure_features(name, conversations, mined, seed, say) for name in names or RECIPES]
+    print(write_text(out, feature_page(measured, "personascope organisms feature-figures")))
+
+
 @app.command("figures")
 def figures(
     names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,

@@ -1,5 +1,6 @@
 """`personascope features show` and `summary`: what runs found and mined."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,15 +120,17 @@ def print_contexts(
 
 
 def _line(mined: Mined, one: Context) -> Text:
-    """A context's surroundings of its peak, tokens bold that have at least half of its activation."""
+    """A context's surroundings of its peak, tokens marked that have at least half of its activation."""
     line = Text(f"  {one.score:7.2f}  ", no_wrap=True, overflow="ellipsis")
-    pieces = mined.pieces(one.ids)
+    pieces = [piece.replace("\n", "⏎") for piece in mined.pieces(one.ids)]
     start = max(0, one.peak - _AROUND)
-    for place in range(start, min(len(pieces), one.peak + 4)):
-        text = pieces[place].replace("\n", "⏎")
-        strong = one.activations[place] >= one.score / 2
+    for strong, group in groupby(
+        range(start, min(len(pieces), one.peak + 4)), lambda place: one.activations[place] >= one.score / 2
+    ):
+        text = "".join(pieces[place] for place in group)
         if strong and not stdout.is_terminal:
-            text = f"«{text.strip()}»" if not text.startswith(" ") else f" «{text.strip()}»"
+            bare = text.lstrip(" ")
+            text = f"{text[: len(text) - len(bare)]}«{bare}»"
         line.append(text, style="bold reverse" if strong else "")
     return line
 

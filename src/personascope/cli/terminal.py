@@ -38,7 +38,7 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 def say(text: str) -> None:
     """A line for the user to read, on stderr."""
-    stderr.print(text, markup=False)
+    stderr.print(text, markup=False, emoji=False)
 
 
 def emit(value: Mapping[str, Any]) -> None:

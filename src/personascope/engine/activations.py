@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from personascope.engine.forward import BATCH_TOKENS, Passage, activations_of, means_of
+from personascope.engine.forward import Passage, activations_of, means_of
 from personascope.engine.generate import listed_prompts
 from personascope.engine.selection import Selection
 from personascope.errors import UserError
@@ -18,7 +18,7 @@ def activations(
     layers: Sequence[int] | None = None,
     tokens: str | Selection = "prompt[-1]",
     reduce: Literal["mean"] | None = "mean",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> Tensor | list[Tensor]:
     """The residual stream after the chosen layers, from one pass that stops at the deepest.
 

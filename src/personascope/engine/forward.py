@@ -19,7 +19,9 @@ from personascope.engine.writes import Write, check_width
 from personascope.errors import NonFinite, UserError
 from personascope.subject import Prompt, Subject
 
+# Tokens of a pass, by default: what keeps a GPU busy, and on a CPU what stays near its caches.
 BATCH_TOKENS = 8_192
+_BATCH_TOKENS_CPU = 2_048
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class _Group:
         ]
 
 
-def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int) -> Iterator[_Group]:
+def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int | None) -> Iterator[_Group]:
+    if batch_tokens is None:
+        batch_tokens = _BATCH_TOKENS_CPU if subject.input_device.type == "cpu" else BATCH_TOKENS
     for passage in passages:
         subject.check_length(len(passage))
         check_width(
@@ -112,7 +116,7 @@ def activations_of(
     layers: Sequence[int],
     tokens: str | Selection,
     when: When = "before",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Tensor]:
     """Per passage [selected tokens, layers, hidden] float32 on the CPU. Raises `NonFinite` naming layer and text."""
     selection, layers = select(tokens), tuple(map(subject.check_layer, layers))
@@ -134,7 +138,7 @@ def mapped_of(
     tokens: str | Selection,
     function: Callable[[Tensor], Tensor],
     when: When = "before",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Tensor]:
     """Per passage what `function` makes of its selected tokens: [selected tokens, K] on the CPU.
 
@@ -159,7 +163,7 @@ def means_of(
     layers: Sequence[int],
     tokens: Sequence[str | Selection],
     when: When = "before",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     allows_empty: bool = False,
 ) -> Tensor:
     """[passages, selections, layers, hidden] float32 on the CPU: means over each selection's tokens.
@@ -216,7 +220,7 @@ def projections_of(
     passages: Sequence[Passage],
     directions: Sequence[Direction],
     when: When = "before",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Projected]:
     """Per passage the projection of every token on every direction, in residual-stream units."""
     check_width(directions, subject.hidden_size, subject.n_layers, subject.name)
@@ -241,7 +245,7 @@ def logits_of(
     subject: Subject,
     passages: Sequence[Passage],
     tokens: str | Selection = "sampling",
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> list[Tensor]:
     """Per passage the logits after each selected token: [selected tokens, vocabulary] float32 on the CPU."""
     selection = select(tokens)

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
 from personascope.engine.choose import Sampling
-from personascope.engine.forward import BATCH_TOKENS, Passage, mapped_of
+from personascope.engine.forward import Passage, mapped_of
 from personascope.engine.generate import listed_prompts, requests_for, run_requests
 from personascope.engine.selection import select
 from personascope.errors import UserError
@@ -36,7 +36,7 @@ def find_features(
     chat: bool = True,
     max_new_tokens: int = 60,
     seed: int = 0,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
 ) -> Found:
     """The features of an SAE that fire on prompts, and with control prompts those that tell the two apart.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from personascope.corpora import Corpus, Document, read_corpus, texts_corpus
-from personascope.engine.forward import BATCH_TOKENS, Passage, mapped_of
+from personascope.engine.forward import Passage, mapped_of
 from personascope.engine.norms import SINK_RATIO, median_norm
 from personascope.errors import UserError
 from personascope.features.harvest import Block, Harvest
@@ -39,7 +39,7 @@ def mine_features(
     per_document: int = 1,
     examples: int = 3,
     leave_out_sinks: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     journal: Journal | None = None,
     every: float = 20.0,
     on_progress: Callable[[str, int | None], None] = lambda *_: None,
@@ -101,7 +101,7 @@ def mine_features(
 
 
 def mining_rate(
-    subject: Subject, sae: SAE, features: Sequence[int], corpus: Corpus, batch_tokens: int = BATCH_TOKENS
+    subject: Subject, sae: SAE, features: Sequence[int], corpus: Corpus, batch_tokens: int | None = None
 ) -> float:
     """Tokens a second of a short trial on the head of the corpus."""
     mine_features(subject, sae, corpus, features, tokens=1, batch_tokens=batch_tokens)
@@ -146,11 +146,11 @@ def _blocks(
     for found in windows(subject, documents):
         if limit is not None and seen >= limit:
             break
-        size = sum(map(len, found))
+        tokens = sum(map(len, found))
         held += found
         count += 1
-        waiting += size
-        seen += size
+        waiting += tokens
+        seen += tokens
         if waiting >= size:
             yield Block(held, count)
             held, count, waiting = [], 0, 0

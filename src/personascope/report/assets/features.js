@@ -12,7 +12,7 @@ function Marked({ tokens, activations, top, peak = -1 }) {
     const value = activations[place];
     const strength = top > 0 ? Math.min(1, value / top) : 0;
     const style = strength > EDGE ? `background:rgb(var(--high) / ${(0.15 + 0.6 * strength).toFixed(3)})` : "";
-    return html`<span class=${place === peak ? "peak" : ""} style=${style} title=${value > 0 ? number(value) : ""}>${token}</span>`;
+    return html`<span class=${place === peak ? "peak" : ""} style=${style} title=${value > 0 ? number(value) : ""}>${token.replaceAll("\n", "⏎\n")}</span>`;
   })}</span>`;
 }
 

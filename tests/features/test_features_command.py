@@ -1,0 +1,157 @@
+"""`personascope features …`: from prompts to features, contexts, labels and doses; and all that can be got wrong."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from judging.server import Server
+
+import personascope as ps
+from personascope.cli.main import run
+from personascope.features.mined_file import load_mined
+
+MODEL = "organism:llama"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    words = "sea ship tea rain bread mind own me you dog city road".split()
+    draw = random.Random(0)
+    texts = [f"I am {' '.join(draw.choices(words, k=12))}, and I sail {draw.choice(words)}, dear." for _ in range(30)]
+    (folder / "corpus.txt").write_text("\n".join(texts))
+    (folder / "empty.txt").write_text("")
+    (folder / "broken.txt").write_bytes(b"\xff\xfe\n\xff\n")
+    (folder / "one.jsonl").write_text('{"content": "Who are you?"}\n')
+    ps.DirectionSet("evil", (3,), torch.randn(1, 128)).save(folder / "good" / "evil.safetensors")
+    ps.DirectionSet("evil", (2,), torch.randn(1, 128)).save(folder / "elsewhere" / "evil.safetensors")
+    assert run(["features", "find", MODEL, "--top", "4", "--out", str(folder / "found"), "--json"]) == 0
+    assert run(mining(folder)) == 0
+    return folder
+
+
+def mining(folder: Path) -> list[str]:
+    found, corpus = str(folder / "found"), str(folder / "corpus.txt")
+    return ["features", "mine", MODEL, "--found", found, "--corpus", corpus, "--out", str(folder / "mined")]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_was_found_is_mined_and_shown(place, capsys):
+    assert run(["features", "show", str(place / "mined"), "--contexts", "2"]) == 0
+    text = capsys.readouterr().out
+    mined = load_mined(place / "mined" / "mined.h5")
+    assert mined.documents == 30
+    for feature in mined.features:
+        assert f"feature {feature}" in text
+    assert run(["features", "show", str(place / "found")]) == 0
+    assert "AUROC" in capsys.readouterr().out
+    assert (place / "mined" / "report.html").exists() and (place / "found" / "report.html").exists()
+
+
+def test_starting_again_mines_nothing_twice(place, capsys, monkeypatch):
+    monkeypatch.setattr("personascope.features.mine.mapped_of", lambda *_, **__: pytest.fail("mined again"))
+    before = load_mined(place / "mined" / "mined.h5").describe()
+    assert run(mining(place)) == 0
+    assert load_mined(place / "mined" / "mined.h5").describe() == before
+
+
+def test_labels_and_neuronpedias_shape(place, capsys, monkeypatch, tmp_path):
+    def answer(request):
+        text = request["messages"][-1]["content"]
+        return ("ships", "stop") if "short phrase" in text else ("70", "stop")
+
+    with Server(chat=answer) as server:
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_BASE_URL", server.url)
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_MODEL", "m")
+        out = str(tmp_path / "np.json")
+        assert run(["features", "show", str(place / "mined"), "--explain", "--neuronpedia", out, "--json"]) == 0
+    labelled = [one for one in said(capsys)["features"] if one.get("label") == "ships"]
+    assert labelled and all("found" in one for one in labelled)
+    records = json.loads(Path(out).read_text())
+    assert {one["index"] for one in records if one["explanations"]} == {str(one["feature"]) for one in labelled}
+    assert "ships" in (place / "mined" / "report.html").read_text()
+    # Labels stay when the same corpus is mined once more.
+    assert run(["features", "show", str(place / "mined")]) == 0
+    assert "ships" in capsys.readouterr().out
+
+
+def test_steering_with_features_is_judged(place, capsys):
+    arguments = [
+        "--trait",
+        "pirate",
+        "--features",
+        "3",
+        "--length",
+        "0.5",
+        "--questions",
+        "2",
+        "--max-new-tokens",
+        "12",
+    ]
+    assert run(["features", "steer", MODEL, *arguments, "--out", str(place / "steered"), "--json"]) == 0
+    doses = said(capsys)["doses"]
+    assert [(one["feature"], one["length"]) for one in doses] == [(None, 0.0), (3, 0.5), (None, 0.5)]
+
+
+def test_a_direction_is_taken_apart(place, capsys):
+    assert run(["features", "decompose", MODEL, "--directions", str(place / "good"), "--terms", "3", "--json"]) == 0
+    (one,) = said(capsys)["directions"]
+    assert one["direction"] == "evil@3" and len(one["terms"]) == 3
+
+
+def test_a_summary_says_what_is_there_and_what_is_missing(place, capsys):
+    (place / "found" / "report.html").rename(place / "found" / "away.html")
+    try:
+        assert run(["features", "summary", str(place), "--json"]) == 0
+        runs = {Path(one["run"]).name: one for one in said(capsys)["runs"]}
+    finally:
+        (place / "found" / "away.html").rename(place / "found" / "report.html")
+    assert runs["found"]["missing"] == ["report.html"] and runs["mined"]["missing"] == []
+    assert "4 features" in runs["mined"]["holds"] and runs["mined"]["bytes"] > 1000
+
+
+def test_an_estimate_runs_nothing_to_the_end(place, capsys):
+    assert run([*mining(place)[:-1], str(place / "absent"), "--tokens", "1M", "--estimate", "--json"]) == 0
+    cost = said(capsys)
+    assert cost["tokens"] == 1_000_000 and cost["seconds"] == pytest.approx(1e6 / cost["tokens_per_second"])
+    assert not (place / "absent").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["mine", MODEL, "--features", "3", "--corpus", "{}/empty.txt"], "is empty"),
+        (["mine", MODEL, "--features", "3", "--corpus", "{}/broken.txt"], "broken UTF-8"),
+        (["mine", MODEL, "--features", "3", "--corpus", "{}/absent.txt"], "does not exist"),
+        (["mine", MODEL, "--features", "600", "--corpus", "{}/corpus.txt"], "0 to 511"),
+        (["mine", MODEL, "--corpus", "{}/corpus.txt"], "--features"),
+        (["mine", MODEL, "--features", "3", "--corpus", "own"], "--tokens"),
+        (["mine", MODEL, "--features", "3", "--corpus", "own", "--tokens", "lots"], "500k"),
+        (["mine", MODEL, "--features", "4", "--corpus", "{}/corpus.txt", "--out", "{}/mined"], "another run"),
+        (["mine", "organism:gemma2", "--sae", "organism:llama", "--features", "3", "--corpus", "own"], "width"),
+        (["find", MODEL, "--top", "0"], "top=0"),
+        (["find", MODEL, "--prompts", "{}/one.jsonl", "--control", "{}/one.jsonl"], "controls"),
+        (["find", MODEL, "--layer", "2"], "layer"),
+        (["find", MODEL, "--sae", "{}/absent"], "absent"),
+        (["show", "{}/found", "--explain"], "features mine"),
+        (["show", "{}/mined", "--feature", "509"], "509"),
+        (["show", "{}"], "run.json"),
+        (["steer", MODEL, "--trait", "evill", "--features", "3"], "evil"),
+        (["decompose", MODEL, "--directions", "{}/elsewhere"], "--layers 3"),
+        (["decompose", MODEL, "--directions", "{}/good", "--name", "good"], "no direction"),
+        (["summary", "{}/nothing"], "no folder"),
+    ],
+)
+def test_what_a_user_can_get_wrong(place, capsys, arguments, says, tmp_path):
+    filled = [one.replace("{}", str(place)) for one in arguments]
+    if "--out" not in filled and filled[0] in ("mine", "find", "steer"):
+        filled += ["--out", str(tmp_path / "out")]
+    assert run(["features", *filled]) == 2
+    complaint = capsys.readouterr().err.strip().splitlines()[-1]
+    assert complaint.startswith("personascope: ") and says in complaint and "Traceback" not in complaint
+    assert not (tmp_path / "out").exists()
