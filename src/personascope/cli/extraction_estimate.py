@@ -7,10 +7,11 @@ from typing import Any
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.judges import estimate_judging
 from personascope.extraction.damage import NEUTRAL_ROLLOUTS
+from personascope.extraction.dosing import SAMPLES_AGAIN
 from personascope.extraction.given import Given
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
-from personascope.extraction.steering import ALPHAS, candidate_layers
+from personascope.extraction.steering import ALPHAS, candidate_layers, finalist_count
 from personascope.judging import Judge
 from personascope.personas import Persona
 from personascope.subject import Subject
@@ -42,7 +43,8 @@ class ExtractionSize:
             return [0]
         tried = len(candidate_layers(self.layers or range(n_layers), n_layers)) * len(ALPHAS)
         splits = [split_persona(persona, self.questions) for persona in self.personas]
-        each = [(1 + tried) * len(one["choose"].questions) + 2 * len(one["report"].questions) for one in splits]
+        rounds = 1 + tried + finalist_count(tried) * SAMPLES_AGAIN
+        each = [rounds * len(one["choose"].questions) + 2 * len(one["report"].questions) for one in splits]
         return [self.selections * count for count in each]
 
 

@@ -17,13 +17,18 @@ from personascope.extraction.steering import (
     candidate_layers,
     described,
     dose_response,
+    finalists,
     is_coherent,
+    pooled,
     trials_for,
     wrong_way,
 )
 from personascope.judging import Judge
 from personascope.personas import Persona
 from personascope.subject import Subject
+
+# How often each question is asked when the best doses are measured again, and what sets these answers apart.
+SAMPLES_AGAIN, _OTHER_SEED = 2, 7_919
 
 # Called with a word for the phase, and how many rollouts it will take when it begins (None: one more is done).
 OnProgress = Callable[[str, int | None], None]
@@ -43,16 +48,16 @@ class Dosing:
     on_progress: OnProgress
     store: Cells | None
 
-    def run(self, subject: Subject, phase: str, trials: list[Trial]) -> list[Dose]:
-        self.on_progress(phase, sum(len(trial.questions) for trial in trials))
+    def run(self, subject: Subject, phase: str, trials: list[Trial], samples: int = 1, seed: int = 0) -> list[Dose]:
+        self.on_progress(phase, samples * sum(len(trial.questions) for trial in trials))
         return dose_response(
             subject,
             trials,
             self.judge,
-            1,
+            samples,
             self.max_new_tokens,
             self.temperature,
-            self.seed,
+            self.seed + seed,
             self.batch_size,
             lambda: self.on_progress("", None),
             self.store,
@@ -80,7 +85,7 @@ def with_steering(
         grid.append(trials_for(persona, directions, list(layers), dosing.alphas, questions))
     doses = iter(dosing.run(subject, "trying doses", [trial for trials in grid for trial in trials]))
     tried = [[next(doses) for _ in trials] for trials in grid]
-    best = [best_dose(one) for one in tried]
+    best = _settled(subject, grid, tried, dosing)
     check = [
         trials_for(persona, directions, [dose.layer], [dose.alpha], splits[persona.name]["report"].questions)
         for (persona, directions), dose in zip(pairs, best, strict=True)
@@ -113,6 +118,21 @@ def with_steering(
         }
         out.append(replace(directions, choices=choices))
     return out
+
+
+def _settled(subject: Subject, grid: Sequence[list[Trial]], tried: Sequence[list[Dose]], dosing: Dosing) -> list[Dose]:
+    """The best dose of each persona, once its finalists have been measured again; `tried` gets what is known of them then."""
+    places = [[doses.index(one) for one in finalists(doses)] for doses in tried]
+    trials = [one[place] for one, chosen in zip(grid, places, strict=True) for place in chosen]
+    again = iter(
+        [] if not trials else dosing.run(subject, "measuring the best again", trials, SAMPLES_AGAIN, _OTHER_SEED)
+    )
+    best = []
+    for doses, chosen in zip(tried, places, strict=True):
+        for place in chosen:
+            doses[place] = pooled(doses[place], next(again))
+        best.append(best_dose([doses[place] for place in chosen] or doses))
+    return best
 
 
 def reason(chosen: Dose, tried: Sequence[Dose]) -> str:

@@ -1,7 +1,7 @@
 """What steering with a direction does: dose–response, and the layer and α chosen by it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -195,6 +195,34 @@ def best_dose(doses: Sequence[Dose]) -> Dose:
     steered = [dose for dose in doses if dose.alpha]
     coherent = [dose for dose in steered if is_coherent(dose)]
     return max(coherent or steered, key=lambda dose: dose.trait * dose.coherence)
+
+
+def finalist_count(tried: int) -> int:
+    """How many of so many doses are measured again: four of a wide grid, none of a narrow one."""
+    count = min(4, tried // 6)
+    return count if count > 1 else 0
+
+
+def finalists(doses: Sequence[Dose]) -> list[Dose]:
+    """The doses worth measuring again: of the largest trait × coherence, coherent ones first.
+
+    The best of many doses that were measured once owes part of its lead to chance.
+    """
+    steered = [dose for dose in doses if dose.alpha]
+    ranked = sorted(steered, key=lambda dose: (dose.coherence < COHERENT, -dose.trait * dose.coherence))
+    return ranked[: finalist_count(len(steered))]
+
+
+def pooled(one: Dose, other: Dose) -> Dose:
+    """Two measurements of a dose as one."""
+    return replace(
+        one,
+        traits=one.traits + other.traits,
+        coherences=one.coherences + other.coherences,
+        questions=one.questions + other.questions,
+        answered=one.answered + other.answered,
+        tried=one.tried + other.tried,
+    )
 
 
 def is_coherent(dose: Dose) -> bool:
