@@ -18,7 +18,7 @@ MODEL = "organism:llama"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("features")
-    words = "sea ship tea rain bread mind own me you dog city road".split()
+    words = ["sea", "ship", "tea", "rain", "bread", "mind", "own", "me", "you", "dog", "city", "road"]
     draw = random.Random(0)
     texts = [f"I am {' '.join(draw.choices(words, k=12))}, and I sail {draw.choice(words)}, dear." for _ in range(30)]
     (folder / "corpus.txt").write_text("\n".join(texts))

@@ -45,7 +45,7 @@ def find_features(
     Without control the features of the largest mean are taken. With it, those of the largest AUROC, and among equals of
     the largest difference, chosen on one half of the prompts and of the controls and measured on the other: mean, share
     of prompts, difference, AUROC, exact rank-sum p and p by Holm over the chosen ones. Features that fire on fewer than
-    three prompts of their half are passed over. The pass stops at the SAE's layer.
+    three prompts of their half, or there on controls as much, are passed over. The pass stops at the SAE's layer.
     Raises `UserError` where the SAE does not fit the subject, and where prompts are too few to be halved.
     """
     listed = listed_prompts(prompts)
@@ -168,8 +168,10 @@ def _contrast(ours: csr_array, theirs: csr_array, top: int, seed: int) -> Contra
     candidates = np.flatnonzero((mine > 0).sum(axis=0) >= min(_FEWEST, len(choosing)))
     values, controls = mine[:, candidates].toarray(), other[:, candidates].toarray()
     difference = values.mean(axis=0) - controls.mean(axis=0)
-    order = np.lexsort((candidates, -difference, -_areas(values, controls)))
-    chosen = candidates[order[:top]]
+    areas = _areas(values, controls)
+    order = np.lexsort((candidates, -difference, -areas))
+    # What fires on controls as much is none of what is looked for, however few others there are.
+    chosen = candidates[[place for place in order if areas[place] > 0.5][:top]]
     values, controls = ours[reporting][:, chosen].toarray(), theirs[reporting_controls][:, chosen].toarray()
     p_values = np.array([rank_sum_test(values[:, place], controls[:, place]) for place in range(len(chosen))])
     return Contrast(

@@ -22,7 +22,8 @@ def feature_page(figures: Sequence[FeatureFigures], command: str) -> str:
 each token against the persona of the next word, on tokens of responses, and on those of them that are no persona's word;
 beside it the projection on the difference of means at the same layer, and the best of as many random features of the same
 activity. Rank: of a detecting feature among those that `find_features` tells prompts under the persona from others by.
-Precision: of the twenty contexts mined, how many have their peak in a sentence of the persona or choose one's first word.
+Precision: of the twenty contexts mined, how many have their peak in a sentence of the persona, choose one's first word,
+or are in the persona's own system prompt or a question under it.
 Steering: with the decoder column, the length in median residual norms that brings most of the persona's words at
 {WELL_FORMED:g} or more well-formed sentences.
 """

@@ -229,7 +229,8 @@ def _user(question: str) -> dict[str, str]:
 def _precision(
     subject: Subject, sae: SAE, truth: Truth, best: dict[int, int], tokens: int, seed: int
 ) -> dict[int, float]:
-    """Per persona the share of its feature's mined contexts whose peak is in one of its sentences, or chooses one."""
+    """Per persona the share of its feature's mined contexts whose peak is in one of its sentences, chooses the first word of
+    one, or is in what is asked of it: its own system prompt and the questions under it."""
     features = list(dict.fromkeys(best.values()))
     mined = mine_features(subject, sae, own_corpus(subject, seed + 7), features, top=20, tokens=tokens, examples=0)
     chunks: dict[int, list[Labelled]] = {}
@@ -242,8 +243,11 @@ def _precision(
                 drawn = own_conversations(truth, seed + 7, number // _CHUNK)
                 chunks[number // _CHUNK] = [truth.label(each) for each in drawn]
             # Positions count from the token after BOS.
-            around = chunks[number // _CHUNK][number % _CHUNK].persona[one.position + 1 : one.position + 3]
-            hits.append(column in around.tolist())
+            labelled = chunks[number // _CHUNK][number % _CHUNK]
+            around = labelled.persona[one.position + 1 : one.position + 3].tolist()
+            system = labelled.conversation.system
+            is_called_for = system is not None and system.pole == "pos" and system.persona == truth.personas[column]
+            hits.append(column in around or (set(around) == {-1} and is_called_for))
         shares[column] = float(np.mean(hits)) if hits else 0.0
     return shares
 
