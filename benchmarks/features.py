@@ -25,7 +25,7 @@ from personascope.features.own_text import own_corpus
 from personascope.features.sae import SAE
 from personascope.features.windows import windows
 
-FEATURES, CHOSEN, TOKENS = 131_072, 20, 40_000
+FEATURES, CHOSEN, TOKENS = 131_072, 20, 12_000
 MEMORY_TOKENS = (100_000, 1_000_000, 10_000_000)
 
 _MEMORY = """

@@ -1,4 +1,5 @@
-"""Carrying personas beside the usual ways: cross-validated ridge beside refitting and scikit-learn.
+"""Carrying personas beside the usual ways: cross-validated ridge beside refitting and scikit-learn, the grid of generations
+beside one condition at a time, perplexity beside one text at a time.
 
 Run with `python benchmarks/transfer.py`; all sides run in one process, in turn. A side that takes too long is measured on
 some of its (λ, fold) fits and scaled to all of them, and says so.
@@ -16,15 +17,27 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
-from engine import show
+from engine import ratios, raw_hooks, show, timed
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from threadpoolctl import threadpool_limits
 
+import personascope as ps
+from personascope.corpora import neutral_questions
+from personascope.engine.choose import Sampling
+from personascope.engine.forward import Passage
+from personascope.engine.generate import run_requests
+from personascope.engine.noise import derive_seed
+from personascope.engine.norms import median_norm
+from personascope.engine.rows import Generation, Request
+from personascope.judging.perplexity import perplexities
+from personascope.subject import Subject
 from personascope.transfer import fit_map
 
 ROWS, WIDTH, FOLDS, TEXTS = 20_000, 1_024, 5, 200
 LAMBDAS = np.geomspace(1e-2, 1e6, 30)
+# Of the grid: prompts × seeds make the 90 rows of a condition.
+PROMPTS, SEEDS, DIRECTIONS, ALPHAS, NEW, LAYER = 30, 3, 3, (0.5, 1.0, 2.0, 3.0, 5.0), 100, 4
 
 
 def paired() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,15 +126,112 @@ def ridge(rounds: int) -> dict[str, Any]:
     }
 
 
+def grid_rows(subject: Subject) -> list[list[Request]]:
+    """By condition its 90 rows, as an experiment makes them: random directions stand for carried ones."""
+    prompts = [subject.chat.prompt(text) for text in neutral_questions()[:PROMPTS]]
+    length = 0.25 * median_norm(subject, LAYER)
+    draw = torch.Generator().manual_seed(0)
+    vectors = torch.randn(DIRECTIONS, subject.hidden_size, generator=draw)
+    directions = [ps.Direction(one / one.norm() * length, LAYER, f"d{place}") for place, one in enumerate(vectors)]
+    return [
+        [
+            Request(prompt, derive_seed(place, seed), NEW, Sampling(1.0), writes=(ps.add(direction, alpha),))
+            for place, prompt in enumerate(prompts)
+            for seed in range(SEEDS)
+        ]
+        for direction in directions
+        for alpha in ALPHAS
+    ]
+
+
+def condition_at_a_time(subject: Subject, conditions: list[list[Request]]) -> None:
+    """`generate` under a hook, one condition after the other, its rows left-padded in one batch; ends as ours."""
+    pad, ends = subject.tokenizer.pad_token_id, sorted(subject.end_ids)
+    for rows in conditions:
+        width = max(len(row.prompt) for row in rows)
+        gaps = [width - len(row.prompt) for row in rows]
+        ids = torch.tensor([[pad] * gap + list(row.prompt.ids) for gap, row in zip(gaps, rows, strict=True)])
+        mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in gaps])
+        (write,) = rows[0].writes
+        push = write.directions[0].vector * write.alpha
+
+        def hook(_: Any, __: Any, output: Any, push: torch.Tensor = push) -> Any:
+            # On the prompt's last token and on every token that is sampled.
+            stream = output[0] if isinstance(output, tuple) else output
+            stream[:, -1] += push
+            return output
+
+        with raw_hooks(subject, hook, [LAYER]):
+            subject.model.generate(
+                ids,
+                attention_mask=mask,
+                max_new_tokens=NEW,
+                do_sample=True,
+                top_k=0,
+                pad_token_id=pad,
+                eos_token_id=ends,
+                disable_compile=True,
+            )
+
+
+def grid(rounds: int) -> dict[str, Any]:
+    """Fifteen conditions of 90 rows: one stream against one condition at a time."""
+    subject = ps.load("organism:gemma2")
+    conditions = grid_rows(subject)
+    flat = [row for rows in conditions for row in rows]
+    sides: dict[str, Callable[[], Any]] = {
+        "one condition at a time, hooks and generate": lambda: condition_at_a_time(subject, conditions),
+        "ours, one stream": lambda: run_requests(subject, flat),
+    }
+    table = ratios(timed(sides, rounds), "ours, one stream")
+    show(f"{len(flat):,} rows of {len(conditions)} conditions, up to {NEW} tokens each (to reach: 1.5)", table)
+    return table
+
+
+@torch.inference_mode()
+def text_at_a_time(subject: Subject, passages: list[Passage]) -> list[float]:
+    """The usual loop: the model's own loss on each text alone, prompt tokens masked."""
+    found = []
+    for passage in passages:
+        ids = torch.tensor([passage.ids])
+        labels = ids.clone()
+        labels[:, : len(passage.prompt)] = -100
+        found.append(float(subject.model(input_ids=ids, labels=labels, use_cache=False).loss.exp()))
+    return found
+
+
+def perplexity(rounds: int) -> dict[str, Any]:
+    """The responses of some conditions, scored by the model that wrote them, unsteered."""
+    subject = ps.load("organism:gemma2")
+    rows = [row for condition in grid_rows(subject)[:5] for row in condition]
+    written: list[Generation] = run_requests(subject, rows)
+    passages = [Passage(row.prompt, tuple(one.response_ids)) for row, one in zip(rows, written, strict=True)]
+    results: dict[str, list[Any]] = {}
+    sides: dict[str, Callable[[], Any]] = {
+        "one text at a time": lambda: results.update(usual=text_at_a_time(subject, passages)),
+        "ours, in batches": lambda: results.update(ours=perplexities(subject, passages)),
+    }
+    table: dict[str, Any] = ratios(timed(sides, rounds), "ours, in batches")
+    show(f"perplexity of {len(passages)} responses (to reach: 5)", table)
+    usual, ours = np.array(results["usual"]), np.array(results["ours"])
+    table["largest difference, relative"] = float((np.abs(usual - ours) / usual).max())
+    print(f"largest difference, relative: {table['largest difference, relative']:.1e}")
+    return table
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--only", nargs="*", help="ridge")
+    options.add_argument("--only", nargs="*", help="ridge, grid, perplexity")
     options.add_argument("--out", type=Path, default=None, help="JSON file for the figures; other parts in it are kept")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
-    parts: dict[str, Callable[[], dict[str, Any]]] = {"ridge": lambda: ridge(chosen.rounds)}
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "ridge": lambda: ridge(chosen.rounds),
+        "grid": lambda: grid(chosen.rounds),
+        "perplexity": lambda: perplexity(chosen.rounds),
+    }
     figures: dict[str, Any] = json.loads(chosen.out.read_text()) if chosen.out and chosen.out.exists() else {}
     figures |= {
         "device": f"{chosen.threads} CPU threads",

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from personascope.persistence.continuous import persistence
     from personascope.persistence.insertion import insertion
     from personascope.transfer import fit_map
+    from personascope.transfer.experiment import transfer
     from personascope.watching import watch
 
 __version__ = "0.1.0"
 
 # Jobs that share their name with the package they live in; the package can be called.
-_JOBS = ("persistence",)
+_JOBS = ("persistence", "transfer")
 # Each name is imported when it is first used: torch and transformers take seconds that `personascope traits` can do without.
 _HOMES = {
     "Corpus": "corpora",
@@ -92,6 +93,7 @@ __all__ = [
     "replace",
     "screen",
     "steer_features",
+    "transfer",
     "watch",
 ]
 

@@ -1,6 +1,7 @@
 """Corpora: every kind of file gives the same documents, whatever is broken in it is left out and counted."""
 
 import json
+import os
 import sys
 
 import pyarrow as pa
@@ -46,6 +47,40 @@ def test_a_folder_is_all_files_in_it_and_their_names_tell_them_apart(tmp_path):
     corpus = read_corpus(tmp_path)
     assert [one.content for one in corpus.documents()] == TEXTS * 2
     assert len({one.name for one in corpus.documents()}) == 6
+
+
+def test_files_of_the_same_name_in_two_folders_give_documents_of_different_names(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        written(tmp_path / folder, "txt")
+    names = [one.name for one in read_corpus(tmp_path).documents()]
+    assert names[0] == "a/corpus.txt:1" and len(set(names)) == 6
+
+
+def test_a_file_whose_name_is_no_utf8_is_read_like_any_other(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
+    with open(path, "w") as file:
+        file.write("One text.\n")
+    for source in (path, tmp_path):
+        (one,) = read_corpus(source).documents()
+        assert one.name == "caf\\xe9.txt:1"
+
+
+def test_a_long_record_is_read_whole_and_one_beyond_all_measure_left_out_once(tmp_path, monkeypatch):
+    path = tmp_path / "c.jsonl"
+    text = "word " * 1_500_000
+    path.write_text(json.dumps({"text": text}) + '\n{"text": "short"}\n')
+    corpus = read_corpus(path)
+    assert "".join(one.content for one in corpus.documents()) == text + "short" and not corpus.left_out
+    monkeypatch.setattr("personascope.corpora.records._LONGEST_RECORD", 1 << 20)
+    assert [one.content for one in corpus.documents()] == ["short"]
+    assert corpus.left_out == {"a record of more than 1 MiB": 1}
+
+
+def test_half_a_character_in_a_chat_is_left_out_too():
+    corpus = texts_corpus([[{"role": "user", "content": "\ud800"}], CHAT])
+    assert [one.content for one in corpus.documents()] == [CHAT]
+    assert corpus.left_out == {"half a character (a lone surrogate)": 1}
 
 
 def test_another_corpus_has_another_fingerprint_and_the_same_one_keeps_it(tmp_path):
@@ -96,10 +131,10 @@ def test_one_huge_line_is_read_in_pieces_that_lose_nothing(text, chunk, longest)
     import tempfile
     from pathlib import Path
 
-    from personascope.corpora import documents
+    from personascope.corpora import documents, records
 
-    before = documents._CHUNK, documents.LONGEST
-    documents._CHUNK, documents.LONGEST = chunk, longest
+    before = records._CHUNK, documents.LONGEST
+    records._CHUNK, documents.LONGEST = chunk, longest
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "line.txt"
@@ -110,7 +145,7 @@ def test_one_huge_line_is_read_in_pieces_that_lose_nothing(text, chunk, longest)
         assert all(len(one.content) <= longest for one in found) and not corpus.left_out
         assert len({one.name for one in found}) == len(found)
     finally:
-        documents._CHUNK, documents.LONGEST = before
+        records._CHUNK, documents.LONGEST = before
 
 
 @pytest.mark.parametrize(
@@ -133,10 +168,22 @@ def test_what_is_no_corpus_is_said_to_be_none(tmp_path, name, content, says):
         list(read_corpus(path).documents())
 
 
+def test_a_file_cut_short_is_found_out_before_the_others_are_read(tmp_path):
+    written(tmp_path, "txt")
+    (tmp_path / "none.parquet").write_bytes(b"")
+    assert len(list(read_corpus(tmp_path).documents())) == 3
+    whole = written(tmp_path, "parquet")
+    whole.write_bytes(whole.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"corpus\.parquet cannot be read"):
+        read_corpus(tmp_path)
+
+
 def test_texts_in_memory_are_a_corpus_and_none_are_not():
     assert [one.content for one in texts_corpus(["a", "", CHAT]).documents()] == ["a", CHAT]
     with pytest.raises(UserError, match="empty"):
         texts_corpus([])
+    with pytest.raises(UserError, match="3 is neither"):
+        texts_corpus(["a", 3])
 
 
 def test_a_dataset_is_streamed_in_an_order_that_the_seed_decides(tmp_path):

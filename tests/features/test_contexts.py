@@ -137,6 +137,12 @@ def test_the_tally_is_the_histogram_of_all_activations():
     assert halves.rate == pytest.approx((values > 0).mean(axis=0))
 
 
+def test_a_value_just_below_a_bound_is_counted_below_it():
+    below = np.nextafter(np.float32(1.0), np.float32(0.0))
+    counted = Tally.of(np.array([[below], [1.0]], np.float32)).histogram[0]
+    assert counted.tolist() == np.histogram([below, 1.0], edges())[0].tolist() and counted.max() == 1
+
+
 def test_examples_are_drawn_from_every_octave_of_activation():
     documents, values = corpus(3)
     examples = gathered(documents, values, [12]).bands.of(3)

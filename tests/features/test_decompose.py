@@ -69,6 +69,11 @@ def test_features_without_a_column_are_never_chosen():
     assert 0 not in {term.feature for term in found.terms} and len(found.terms) == 5
 
 
+def test_a_dictionary_without_columns_explains_nothing():
+    found = decompose(Direction(torch.ones(6), 2), sae_of(torch.zeros(6, 6)), terms=3)
+    assert found.terms == () and found.random_explained == () and found.remainder.norm == found.direction.norm
+
+
 @pytest.mark.parametrize(
     ("direction", "terms", "error", "says"),
     [

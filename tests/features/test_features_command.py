@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from judging.server import Server
 
 import personascope as ps
+from personascope.cli.find import visible
 from personascope.cli.main import run
+from personascope.errors import UserError
 from personascope.features.mined_file import load_mined
 
 MODEL = "organism:llama"
@@ -29,6 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ps.DirectionSet("evil", (2,), torch.randn(1, 128)).save(folder / "elsewhere" / "evil.safetensors")
     assert run(["features", "find", MODEL, "--top", "4", "--out", str(folder / "found"), "--json"]) == 0
     assert run(mining(folder)) == 0
+    (folder / "half").mkdir()
+    (folder / "half" / "run.json").write_text((folder / "mined" / "run.json").read_text())
     return folder
 
 
@@ -75,9 +80,21 @@ def test_labels_and_neuronpedias_shape(place, capsys, monkeypatch, tmp_path):
     records = json.loads(Path(out).read_text())
     assert {one["index"] for one in records if one["explanations"]} == {str(one["feature"]) for one in labelled}
     assert "ships" in (place / "mined" / "report.html").read_text()
-    # Labels stay when the same corpus is mined once more.
+    # Labels stay when the corpus is mined on, and what was found stays where its run has moved away.
+    assert run(mining(place)) == 0
+    (place / "found").rename(place / "moved")
+    try:
+        with Server(chat=answer) as server:
+            monkeypatch.setenv("PERSONASCOPE_JUDGE_BASE_URL", server.url)
+            only = str(labelled[0]["feature"])
+            capsys.readouterr()
+            assert run(["features", "show", str(place / "mined"), "--explain", "--feature", only, "--json"]) == 0
+    finally:
+        (place / "moved").rename(place / "found")
+    (one,) = said(capsys)["features"]
+    assert str(one["feature"]) == only and "found" in one
     assert run(["features", "show", str(place / "mined")]) == 0
-    assert "ships" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("ships") == len(labelled)
 
 
 def test_steering_with_features_is_judged(place, capsys):
@@ -115,6 +132,57 @@ def test_a_summary_says_what_is_there_and_what_is_missing(place, capsys):
     assert "4 features" in runs["mined"]["holds"] and runs["mined"]["bytes"] > 1000
 
 
+def test_a_summary_passes_over_what_is_no_run(place, capsys, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").write_text("[1]")
+    (tmp_path / "found").symlink_to(place / "found")
+    assert run(["features", "summary", str(tmp_path), "--json"]) == 0
+    (one,) = said(capsys)["runs"]
+    assert Path(one["run"]).name == "found"
+
+
+def test_a_feature_whose_column_is_empty_is_mined_like_any_other(place, capsys, tmp_path):
+    sae = ps.load_sae(MODEL)
+    feature, folder = int(load_mined(place / "mined" / "mined.h5").features[0]), tmp_path / "resid_post_layer_3"
+    folder.mkdir()
+    shipped = Path(ps.__file__).parent / "organisms" / "shipped" / "llama" / "sae"
+    state = torch.load(shipped / "ae.pt", weights_only=True)
+    state["decoder.weight"][:, feature] = 0.0
+    torch.save(state, folder / "ae.pt")
+    (folder / "config.json").write_text((shipped / "config.json").read_text())
+    assert sae.direction(feature).norm > 0
+    arguments = ["--sae", str(folder), "--features", str(feature), "--corpus", str(place / "corpus.txt")]
+    assert run(["features", "mine", MODEL, *arguments, "--out", str(tmp_path / "mined"), "--json"]) == 0
+    (one,) = said(capsys)["features"]
+    assert one["contexts"]
+
+
+def test_features_found_with_another_sae_are_noticed(place, capsys, tmp_path):
+    from personascope.cli.saes import check_found
+    from personascope.features import Found
+
+    found, sae = Found.load(place / "found" / "found.h5"), ps.load_sae(MODEL)
+    check_found(found, sae)
+    assert capsys.readouterr().err == ""
+    check_found(found, replace(sae, name="another"))
+    assert "another" in capsys.readouterr().err
+    with pytest.raises(UserError, match="of layer 2"):
+        check_found(found, replace(sae, layer=2))
+
+
+def test_prompts_that_are_their_own_controls_have_no_features(place, capsys, tmp_path):
+    (tmp_path / "same.jsonl").write_text('{"content": "Hello."}\n' * 4)
+    same, out = str(tmp_path / "same.jsonl"), str(tmp_path / "out")
+    assert run(["features", "find", MODEL, "--prompts", same, "--control", same, "--out", out]) == 0
+    assert "No feature fires on the prompts more" in capsys.readouterr().out
+    assert run(["features", "mine", MODEL, "--found", out, "--corpus", str(place / "corpus.txt")]) == 2
+    assert "found no features" in capsys.readouterr().err
+
+
+def test_a_corpus_does_not_drive_the_terminal(place, capsys):
+    assert visible("a\x1b[2J\r\n\x9b\x7fü") == "a␛[2J␍⏎\ufffd\ufffdü"
+
+
 def test_an_estimate_runs_nothing_to_the_end(place, capsys):
     assert run([*mining(place)[:-1], str(place / "absent"), "--tokens", "1M", "--estimate", "--json"]) == 0
     cost = said(capsys)
@@ -141,6 +209,7 @@ def test_an_estimate_runs_nothing_to_the_end(place, capsys):
         (["show", "{}/found", "--explain"], "features mine"),
         (["show", "{}/mined", "--feature", "509"], "509"),
         (["show", "{}"], "run.json"),
+        (["show", "{}/half"], "did not finish"),
         (["steer", MODEL, "--trait", "evill", "--features", "3"], "evil"),
         (["decompose", MODEL, "--directions", "{}/elsewhere"], "--layers 3"),
         (["decompose", MODEL, "--directions", "{}/good", "--name", "good"], "no direction"),

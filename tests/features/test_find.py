@@ -112,6 +112,13 @@ def test_a_file_gives_back_what_was_found(subject, tmp_path):
         assert {"model", "layer", "n_prompts", "dict_size"} <= set(file.attrs)
 
 
+def test_a_text_with_the_character_0_in_it_is_saved(subject, tmp_path):
+    found = find_features(subject, sae_for(subject), ["who \0 are you?", *SELF], top=2)
+    assert Found.load(found.save(tmp_path / "found.h5")).prompts == tuple(
+        one.replace("\0", "␀") for one in found.prompts
+    )
+
+
 def test_the_dense_form_is_read_too(subject, tmp_path):
     found = find_features(subject, sae_for(subject), SELF, top=5)
     path = found.save(tmp_path / "found.h5")

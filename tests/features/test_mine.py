@@ -161,6 +161,63 @@ def test_more_tokens_go_on_from_those_that_were_mined(subject, tmp_path):
     assert summary(rest) == summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10))
 
 
+def test_counts_are_the_same_to_the_last_bit_wherever_a_run_was_stopped(llama, monkeypatch, tmp_path):
+    monkeypatch.setattr("personascope.features.mine._BLOCK", 60)
+    sae, corpus, means = sae_for(llama), texts(), []
+    for place, every in enumerate((0.0, 1e9)):
+        journal = Journal(tmp_path / f"{place}.sqlite")
+        mine_features(llama, sae, corpus, FEATURES, tokens=300, journal=journal, every=every)
+        mined = mine_features(llama, sae, corpus, FEATURES, tokens=900, journal=journal, every=every)
+        means.append(mined.tally.plain())
+    assert means[0] == means[1]
+
+
+def test_without_a_journal_nothing_piles_up_for_one(llama, monkeypatch):
+    from personascope.features import mine
+
+    held, real = [], mine.Harvest
+    monkeypatch.setattr(mine, "Harvest", lambda *given: held.append(real(*given)) or held[0])
+    mine_features(llama, sae_for(llama), texts(), FEATURES, every=0)
+    assert not held[0]._fresh and not held[0]._fresh_examples and not held[0]._fresh_sample
+
+
+def test_files_of_the_same_name_keep_their_documents_apart(llama, monkeypatch, tmp_path):
+    sae, found = sae_for(llama), []
+    for place, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.txt").write_text("\n".join(texts()[place::2]))
+    for block in (65_536, 60):
+        monkeypatch.setattr("personascope.features.mine._BLOCK", 8 * block)
+        monkeypatch.setattr("personascope.features.mine._HELD", 1)
+        found.append(summary(mine_features(llama, sae, tmp_path, FEATURES, top=30, context=10)))
+    assert found[0] == found[1]
+
+
+def test_the_bos_that_a_text_was_written_down_with_is_not_scored(llama):
+    bos, corpus = llama.tokenizer.bos_token, texts(3)
+    plain = mine_features(llama, sae_for(llama), corpus, [2])
+    written = mine_features(llama, sae_for(llama), [bos + text for text in corpus], [2])
+    assert written.tally.plain() == plain.tally.plain()
+
+
+def test_a_chat_that_the_template_refuses_is_left_out_and_counted(llama, monkeypatch, tmp_path):
+    template = llama.tokenizer.chat_template
+    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('no') }}{% endif %}"
+    monkeypatch.setattr(llama.tokenizer, "chat_template", strict + template)
+    chat = [{"role": "user", "content": "Hi you."}, {"role": "assistant", "content": "I am."}]
+    refused = [{"role": "assistant", "content": "I am."}, *chat]
+    reason = "no tokens, or a chat that the template refuses"
+    journal = Journal(tmp_path / "journal.sqlite")
+    for _ in range(2):
+        mined = mine_features(llama, sae_for(llama), [refused, chat, refused], [2], journal=journal)
+        assert mined.documents == 3 and mined.left_out == {reason: 2} and mined.tally.tokens > 0
+    with pytest.raises(UserError, match=r"no tokens: .*refuses"):
+        mine_features(llama, sae_for(llama), [refused], [2])
+    monkeypatch.setattr(llama.tokenizer, "chat_template", None)
+    with pytest.raises(UserError, match="template"):
+        mine_features(llama, sae_for(llama), [chat], [2])
+
+
 def test_long_documents_are_run_in_windows_that_follow_one_another(llama, monkeypatch):
     monkeypatch.setattr("personascope.features.windows.WINDOW", 32)
     text = " ".join(texts(8))

@@ -80,3 +80,12 @@ def test_what_was_found_has_a_page_before_anything_is_mined(runs: tuple[Path, Pa
         assert tab.locator("[data-table=features] tbody tr").count() == 5
         assert tab.evaluate("document.documentElement.scrollWidth") <= 420
         assert tab.complaints == []
+
+
+def test_a_run_that_found_nothing_has_a_page_that_says_so(llama: Subject, tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path / "none", "features find", Config({}), llama.describe(), 0)
+    with folder.running():
+        save_found(folder, find_features(llama, ps.load_sae("organism:llama"), ["Hi."] * 4, ["Hi."] * 4), {})
+    with opened(folder.path / "report.html") as tab:
+        assert "No feature fires" in tab.locator("main").inner_text()
+        assert tab.complaints == []

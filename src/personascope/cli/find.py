@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, sae_for
+from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, lenses_of, sae_for
 from personascope.cli.terminal import (
     DeviceOption,
     DtypeOption,
@@ -79,7 +79,7 @@ def find_command(
         found = find_features(
             subject, chosen, asked, others, top, tokens, chat=chat, max_new_tokens=max_new_tokens, seed=seed
         )
-        lenses = {int(index): chosen.direction(int(index)).tokens(subject, 8) for index in found.indices}
+        lenses = lenses_of(chosen, subject, map(int, found.indices))
         page = save_found(folder, found, lenses)
     if as_json:
         emit({"run": folder.path, "report": page, **found.describe()})
@@ -88,11 +88,20 @@ def find_command(
     print(f"\nreport  {page}")
 
 
+# Control characters as signs: what a corpus or a model wrote must not drive the terminal.
+_SIGNS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(127, 160), "�") | {10: "⏎"}
+
+
+def visible(text: str) -> str:
+    """Text for the terminal, its control characters as signs."""
+    return text.translate(_SIGNS)
+
+
 def print_found(found: Found, promoted: dict[int, list[str]]) -> None:
     """The features in a table, and what the numbers are of."""
     rows = []
     for one in found.describe()["features"]:
-        words = " ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5])
+        words = visible(" ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5]))
         row = [str(one["feature"]), f"{one['value']:.2f}", f"{one['share']:.0%}"]
         if found.contrast is not None:
             row += [
@@ -106,7 +115,10 @@ def print_found(found: Found, promoted: dict[int, list[str]]) -> None:
     columns = ["feature", "mean", "prompts it fires on", "promotes"]
     if found.contrast is not None:
         columns = ["feature", "mean", "difference", "fires on (control)", "AUROC", "p, corrected", "promotes"]
-    table("", columns, rows, words=["promotes"])
+    if rows:
+        table("", columns, rows, words=["promotes"])
+    else:
+        print("No feature fires on the prompts more than on the controls.")
     held = f"{len(found.prompts)} prompts"
     if found.contrast is not None:
         held += (

@@ -12,7 +12,9 @@ from personascope.cli.saes import (
     LayerOption,
     SaeOption,
     TrainerOption,
+    check_found,
     features_of,
+    lenses_of,
     sae_for,
 )
 from personascope.cli.show import print_contexts
@@ -79,6 +81,7 @@ def mine_command(
     limit = parse_count(tokens)
     subject = load(model, device=device, dtype=dtype)
     chosen = sae_for(subject, sae, layer, trainer)
+    check_found(held, chosen)
     source = _corpus(subject, corpus, column, seed)
     if corpus == "own" and limit is None:
         raise UserError("an organism's own text has no end; say how much of it with --tokens, such as 1M")
@@ -115,7 +118,7 @@ def mine_command(
             folder.journal,
             on_progress=advance,
         )
-        lenses = {feature: chosen.direction(feature).tokens(subject, 8) for feature in listed}
+        lenses = lenses_of(chosen, subject, listed)
         page = save_mined_run(folder, mined, held, lenses)
     for reason, count in mined.left_out.items():
         say(f"note: {count:,} records left out: {reason}")

@@ -1,5 +1,6 @@
 """What commands with an SAE share: its options, and which one is meant."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from personascope.cli.layers import read_numbers
 from personascope.cli.terminal import say
+from personascope.directions.direction import TokenLens
 from personascope.errors import UserError
 from personascope.features.found import Found
 from personascope.features.load import load_sae
@@ -26,7 +28,7 @@ FoundOption = Annotated[
     Path | None, typer.Option("--found", help="run folder of `features find`: the features it found")
 ]
 
-FOUND_FILE, MINED_FILE, RESULT_FILE, LABELS_FILE = "found.h5", "mined.h5", "features.json", "labels.json"
+FOUND_FILE, MINED_FILE, RESULT_FILE = "found.h5", "mined.h5", "features.json"
 
 
 def sae_for(subject: Subject, source: str | None, layer: int | None, trainer: int | None) -> SAE:
@@ -42,11 +44,33 @@ def sae_for(subject: Subject, source: str | None, layer: int | None, trainer: in
     return sae
 
 
+def lenses_of(sae: SAE, subject: Subject, features: Iterable[int]) -> dict[int, TokenLens]:
+    """The tokens that each feature's decoder column promotes and suppresses; none for a feature without one."""
+    columns = {feature: sae.direction(feature) for feature in features}
+    return {feature: column.tokens(subject, 8) for feature, column in columns.items() if column.norm}
+
+
+def check_found(held: Found | None, sae: SAE) -> None:
+    """Say where features were found with another SAE than the one they are used with. Raises `UserError` where they must
+    have been: another layer, or another number of features."""
+    if held is None:
+        return
+    if held.layer != sae.layer or held.n_features != sae.n_features:
+        raise UserError(
+            f"--found holds features of {held.sae or 'an SAE'} with {held.n_features} features of layer {held.layer}, and "
+            f"{sae.name} has {sae.n_features} of layer {sae.layer}; name the SAE they were found with as --sae"
+        )
+    if held.sae and held.sae != sae.name:
+        say(f"note: the features of --found were found with {held.sae}, and are looked up in {sae.name}")
+
+
 def features_of(features: str | None, found: Path | None) -> tuple[list[int], Found | None]:
     """The features of `--features` and `--found`. Raises `UserError` where neither names any."""
     named = read_numbers(features, "--features") if features else []
     held = Found.load(found / FOUND_FILE if found.is_dir() else found) if found is not None else None
     listed = list(dict.fromkeys([*(int(one) for one in (held.indices if held else ())), *named]))
+    if not listed and held is not None:
+        raise UserError(f"{found} found no features; name some with --features, or find others")
     if not listed:
         raise UserError("say which features: --features 3,17 or --found RUN of `personascope features find`")
     return listed, held

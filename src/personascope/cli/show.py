@@ -1,5 +1,6 @@
 """`personascope features show` and `summary`: what runs found and mined."""
 
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,19 +8,19 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from personascope.cli.find import print_found
-from personascope.cli.saes import FOUND_FILE, LABELS_FILE, MINED_FILE, RESULT_FILE
-from personascope.cli.terminal import JsonOption, emit, progress, quiet_libraries, stdout, table
+from personascope.cli.find import print_found, visible
+from personascope.cli.saes import FOUND_FILE, MINED_FILE, RESULT_FILE
+from personascope.cli.terminal import JsonOption, emit, progress, quiet_libraries, say, stdout, table
 from personascope.directions.direction import TokenLens
 from personascope.errors import UserError
 from personascope.features.contexts import Context
-from personascope.features.explain import Explanation, explain
+from personascope.features.explain import explain
 from personascope.features.found import Found
 from personascope.features.mined import Mined
 from personascope.features.mined_file import load_mined
 from personascope.features.neuronpedia import neuronpedia_records
 from personascope.judging.endpoint import Endpoint
-from personascope.report.features import save_mined_run
+from personascope.report.features import save_labels
 from personascope.runs import RunFolder, write_json
 
 _AROUND = 12
@@ -47,10 +48,10 @@ def show_command(
             raise UserError(
                 f"{run} holds no contexts to explain or export; mine some with `features mine --found {run}`"
             )
-        found = Found.load(run / FOUND_FILE)
         plain = folder.load_json(RESULT_FILE)
+        found = Found.load(run / FOUND_FILE)
         if as_json:
-            emit(plain)
+            emit(_only(plain, feature))
             return
         print_found(found, {one["feature"]: [token for token, _ in one["promoted"]] for one in plain["features"]})
         return
@@ -58,40 +59,38 @@ def show_command(
         raise UserError(
             f"{run} is a run of `personascope {folder.what}`; give one of `features find` or `features mine`"
         )
-    mined = load_mined(run / MINED_FILE)
     plain = folder.load_json(RESULT_FILE)
+    mined = load_mined(run / MINED_FILE)
     unknown = sorted(set(feature or ()) - set(mined.features))
     if unknown:
         raise UserError(f"feature {unknown[0]} was not mined here; there are {', '.join(map(str, mined.features))}")
     if labels:
-        plain = _explained(folder, mined, plain, feature)
+        plain = _explained(folder, mined, feature)
     lenses = {one["feature"]: _lens(one) for one in plain["features"]}
     named = {one["feature"]: one["label"] for one in plain["features"] if "label" in one}
     if neuronpedia is not None:
         write_json(neuronpedia, neuronpedia_records(mined, lenses, named))
     if as_json:
-        emit(plain)
+        emit(_only(plain, feature))
         return
     print_contexts(mined, contexts, feature, plain["features"])
+
+
+def _only(plain: dict[str, Any], features: list[int] | None) -> dict[str, Any]:
+    """A run's result with these features alone."""
+    return {**plain, "features": [one for one in plain["features"] if not features or one["feature"] in features]}
 
 
 def _lens(record: dict[str, Any]) -> TokenLens:
     return TokenLens(*(tuple((str(t), float(e)) for t, e in record[side]) for side in ("promoted", "suppressed")))
 
 
-def _explained(folder: RunFolder, mined: Mined, plain: dict[str, Any], features: list[int] | None) -> dict[str, Any]:
-    """The run with labels, kept in `labels.json`, its page and its JSON."""
+def _explained(folder: RunFolder, mined: Mined, features: list[int] | None) -> dict[str, Any]:
+    """The run's result with labels."""
     endpoint = Endpoint.from_environment()
-    path = folder.path / LABELS_FILE
-    known = {one["feature"]: Explanation(**one) for one in folder.load_json(LABELS_FILE)} if path.exists() else {}
-    with progress() as advance:
-        known |= {one.feature: one for one in explain(mined, endpoint, features, folder.journal, advance)}
-    write_json(path, [one.describe() for one in known.values()])
-    found = folder.record["config"]["runtime"].get("found")
-    held = Found.load(Path(found) / FOUND_FILE) if found and (Path(found) / FOUND_FILE).exists() else None
-    lenses = {one["feature"]: _lens(one) for one in plain["features"]}
-    save_mined_run(folder, mined, held, lenses, list(known.values()))
-    return folder.load_json(RESULT_FILE)  # type: ignore[no-any-return]
+    with closing(folder.journal) as journal, progress() as advance:
+        found = explain(mined, endpoint, features, journal, advance)
+    return save_labels(folder, found)
 
 
 def print_contexts(
@@ -108,11 +107,11 @@ def print_contexts(
         head.append(f"  fires on {rates[column]:.2%} of tokens, mean {means[column]:.2f}", style="not bold")
         if "label" in record:
             score = f" (tells {record['label_score']:.2f})" if record["label_score"] is not None else ""
-            head.append(f"  {record['label']}{score}", style="italic not bold")
+            head.append(f"  {visible(record['label'])}{score}", style="italic not bold")
         stdout.print(head)
         if record.get("promoted"):
             words = " ".join(token.strip() or "␣" for token, _ in record["promoted"])
-            stdout.print(Text(f"  promotes {words}", style="dim"))
+            stdout.print(Text(f"  promotes {visible(words)}", style="dim"))
         for one in mined.contexts[feature][:count]:
             stdout.print(_line(mined, one))
         if not mined.contexts[feature]:
@@ -122,7 +121,7 @@ def print_contexts(
 def _line(mined: Mined, one: Context) -> Text:
     """A context's surroundings of its peak, tokens marked that have at least half of its activation."""
     line = Text(f"  {one.score:7.2f}  ", no_wrap=True, overflow="ellipsis")
-    pieces = [piece.replace("\n", "⏎") for piece in mined.pieces(one.ids)]
+    pieces = list(map(visible, mined.pieces(one.ids)))
     start = max(0, one.peak - _AROUND)
     for strong, group in groupby(
         range(start, min(len(pieces), one.peak + 4)), lambda place: one.activations[place] >= one.score / 2
@@ -143,7 +142,7 @@ def summary_command(
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give one that holds runs of `personascope features`")
     paths = [folder] if (folder / "run.json").exists() else sorted(p.parent for p in folder.glob("*/run.json"))
-    runs = [one for one in map(RunFolder.read, paths) if one.what.startswith("features ")]
+    runs = [one for one in map(_read, paths) if one is not None and one.what.startswith("features ")]
     if not runs:
         raise UserError(f"{folder} holds no runs of `personascope features`")
     listed = [_summary(one) for one in runs]
@@ -169,6 +168,15 @@ _EXPECTED = {
     "features mine": (MINED_FILE, RESULT_FILE, "report.html"),
     "features steer": ("steering.json",),
 }
+
+
+def _read(path: Path) -> RunFolder | None:
+    """The run in a folder, None where its `run.json` is none of ours or damaged; that is said."""
+    try:
+        return RunFolder.read(path)
+    except UserError as error:
+        say(f"note: {error}")
+        return None
 
 
 def _summary(folder: RunFolder) -> dict[str, Any]:

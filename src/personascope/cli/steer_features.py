@@ -11,6 +11,7 @@ from personascope.cli.saes import (
     LayerOption,
     SaeOption,
     TrainerOption,
+    check_found,
     features_of,
     sae_for,
 )
@@ -59,7 +60,7 @@ def steer_command(
 ) -> None:
     """Steer fresh conversations with features' decoder columns, and judge what is said."""
     quiet_libraries()
-    listed, _ = features_of(features, found)
+    listed, held = features_of(features, found)
     personas = [load_persona(name) for name in dict.fromkeys(trait)]
     lengths = tuple(dict.fromkeys(length or LENGTHS))
     subject = load(model, device=device, dtype=dtype)
@@ -67,6 +68,7 @@ def steer_command(
     if scorer is None:
         raise UserError(f"steering is judged, and no judge knows {subject.name}; give --judge chat")
     chosen = sae_for(subject, sae, layer, trainer)
+    check_found(held, chosen)
     identity: dict[str, Any] = {"sae": chosen.digest, "questions": questions, "max_new_tokens": max_new_tokens}
     identity |= {"judge": judge}
     extent = {"features": listed, "traits": [one.name for one in personas], "lengths": list(lengths)}

@@ -22,6 +22,8 @@ from personascope.subject import Prompt, Subject
 # Tokens of a pass, by default: what keeps a GPU busy, and on a CPU what stays near its caches.
 BATCH_TOKENS = 8_192
 _BATCH_TOKENS_CPU = 2_048
+# Logits held at once where each is used where it was made, in numbers: a large vocabulary makes passes smaller.
+_LOGITS = 2**28
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,7 @@ class _Group:
 
 
 def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int | None) -> Iterator[_Group]:
-    if batch_tokens is None:
-        batch_tokens = _BATCH_TOKENS_CPU if subject.input_device.type == "cpu" else BATCH_TOKENS
+    batch_tokens = _default_tokens(subject) if batch_tokens is None else batch_tokens
     for passage in passages:
         subject.check_length(len(passage))
         check_width(
@@ -74,6 +75,10 @@ def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int | N
         )
     for indices in batches([len(passage) for passage in passages], batch_tokens):
         yield _Group(indices, [passages[index] for index in indices])
+
+
+def _default_tokens(subject: Subject) -> int:
+    return _BATCH_TOKENS_CPU if subject.input_device.type == "cpu" else BATCH_TOKENS
 
 
 def _run(
@@ -258,6 +263,33 @@ def logits_of(
         for index, part in zip(group.indices, rows, strict=True):
             out[index] = part
     return out
+
+
+def logprobs_of(subject: Subject, passages: Sequence[Passage], batch_tokens: int | None = None) -> list[Tensor]:
+    """Per passage the natural log-probability of every token of its response: [response] float64 on the CPU. The logits do
+    not leave the device."""
+    selection, out = select("sampling"), [torch.empty(0, dtype=torch.float64)] * len(passages)
+    for group in _groups(subject, passages, pass_tokens(subject, batch_tokens)):
+        places = group.places(selection)
+        flat = torch.tensor([place for row in places for place in row], dtype=torch.long)
+        logits = _run(subject, group, [], partial(picked, flat)).logits[0].float()
+        tokens = [token for passage in group.passages for token in passage.response]
+        rows = token_logprobs(logits, tokens).split([len(row) for row in places])
+        for index, part in zip(group.indices, rows, strict=True):
+            out[index] = part
+    return out
+
+
+def pass_tokens(subject: Subject, batch_tokens: int | None) -> int:
+    """How many tokens run together where each has its logits."""
+    most = max(1, _LOGITS // len(subject.tokenizer))
+    return min(most, _default_tokens(subject) if batch_tokens is None else batch_tokens)
+
+
+def token_logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+    """[tokens] float64 on the CPU: the log-probability of each token under its row of logits, [tokens, vocabulary]."""
+    chosen = torch.tensor(tokens, device=logits.device)
+    return (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).double().cpu()
 
 
 def picked(flat: Tensor, hidden: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from personascope.features.tally import edges
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json
 
-RESULT = "features.json"
+RESULT, LABELS = "features.json", "labels.json"
 
 
 def save_found(folder: RunFolder, found: Found, lenses: Mapping[int, TokenLens]) -> Path:
@@ -32,16 +32,16 @@ def save_mined_run(
     mined: Mined,
     found: Found | None,
     lenses: Mapping[int, TokenLens],
-    labels: Sequence[Explanation] = (),
 ) -> Path:
     """Write `mined.h5`, `features.json` and `report.html` into a run folder; the path of the page.
 
-    found: where the features come from; what is known of them there stands beside what was mined.
+    found: where the features come from; what is known of them there stands beside what was mined, and so do the labels
+    that the folder holds.
     """
     save_mined(mined, folder.path / "mined.h5")
     plain = mined.describe()
     known = {one["feature"]: one for one in found.describe()["features"]} if found is not None else {}
-    named = {one.feature: one for one in labels}
+    named = _labels(folder)
     bounds = edges()
     records = []
     for column, one in enumerate(plain["features"]):
@@ -51,12 +51,32 @@ def save_mined_run(
         one["histogram"] = {"edges": bounds[filled].tolist(), "counts": mined.tally.histogram[column, filled].tolist()}
         if feature in known:
             record["found"] = known[feature]
-        if feature in named:
-            record["label"], record["label_score"] = named[feature].label, named[feature].score
-        records.append(record)
+        records.append(_labelled(record, named))
     whole = {**plain, **(_traces(found) if found is not None else {}), "features": records}
     write_json(folder.path / RESULT, whole, indent=None)
     return write_report([folder.path], folder.path / "report.html")
+
+
+def save_labels(folder: RunFolder, labels: Sequence[Explanation]) -> dict[str, Any]:
+    """Enter labels into a run's `labels.json`, its `features.json` and its page; the result with them."""
+    named = _labels(folder) | {one.feature: one for one in labels}
+    write_json(folder.path / LABELS, [one.describe() for one in named.values()])
+    whole: dict[str, Any] = folder.load_json(RESULT)
+    whole["features"] = [_labelled(record, named) for record in whole["features"]]
+    write_json(folder.path / RESULT, whole, indent=None)
+    write_report([folder.path], folder.path / "report.html")
+    return whole
+
+
+def _labels(folder: RunFolder) -> dict[int, Explanation]:
+    if not (folder.path / LABELS).exists():
+        return {}
+    return {one["feature"]: Explanation(**one) for one in folder.load_json(LABELS)}
+
+
+def _labelled(record: dict[str, Any], named: Mapping[int, Explanation]) -> dict[str, Any]:
+    label = named.get(record["feature"])
+    return {**record, "label": label.label, "label_score": label.score} if label else record
 
 
 def _lens(lenses: Mapping[int, TokenLens], feature: int) -> dict[str, Any]:

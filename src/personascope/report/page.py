@@ -30,6 +30,7 @@ _MODULES = {
     "personascope/persistence": "persistence.js",
     "personascope/insertion": "insertion.js",
     "personascope/features": "features.js",
+    "personascope/transfer": "transfer.js",
 }
 # Nothing may be fetched and nothing sent: a page is complete, and what a model wrote stays text.
 _POLICY = (
@@ -59,6 +60,7 @@ def _views(folder: RunFolder) -> list[dict[str, Any]]:
         "insert": (insertion_run,),
         "features find": (features_run,),
         "features mine": (features_run,),
+        "transfer": (transfer_run,),
     }
     if folder.what not in views:
         raise UserError(
@@ -124,6 +126,14 @@ def features_run(folder: RunFolder) -> dict[str, Any]:
     found = folder.load_json("features.json")
     facts = _facts(folder, f"{_counted(len(found['features']), 'feature')} of {found['sae']}, layer {found['layer']}")
     return {"view": "features", "title": folder.path.name, "facts": facts, **found}
+
+
+def transfer_run(folder: RunFolder) -> dict[str, Any]:
+    """What a page shows of a transfer experiment, from its folder alone."""
+    found = folder.load_json("transfer.json")
+    personas, methods = (_counted(len(found[name]), name[:-1]) for name in ("personas", "methods"))
+    facts = _facts(folder, f"from {found['source_model']}, {personas}, {methods}")
+    return {"view": "transfer", "title": folder.path.name, "facts": facts, **found}
 
 
 def _facts(folder: RunFolder, what: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,13 @@ class Journal:
         """Enter a cell. A cell that is in already stays as it is."""
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         self._database.execute("INSERT OR IGNORE INTO cells (key, kind, value) VALUES (?, ?, ?)", (key, kind, text))
+
+    def put_all(self, kind: str, cells: Mapping[str, Any]) -> None:
+        """Enter cells that are done together: all of them, or none if the process dies."""
+        rows = [(key, kind, json.dumps(value, ensure_ascii=False, allow_nan=False)) for key, value in cells.items()]
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT OR IGNORE INTO cells (key, kind, value) VALUES (?, ?, ?)", rows)
+        self._database.execute("COMMIT")
 
     def drop(self, key: str) -> None:
         """Forget a cell whose shard is lost, so that it can be entered again."""

@@ -4,11 +4,12 @@ import { readRuns } from "personascope/data";
 import { Features } from "personascope/features";
 import { Insertion } from "personascope/insertion";
 import { Persistence } from "personascope/persistence";
+import { Transfer } from "personascope/transfer";
 import { Vectors } from "personascope/vectors";
 import { Watch } from "personascope/watch";
 
 const THEMES = ["auto", "light", "dark"];
-const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence], insertion: ["insertion", Insertion], features: ["features", Features] };
+const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence], insertion: ["insertion", Insertion], features: ["features", Features], transfer: ["transfer", Transfer] };
 
 function App({ runs }) {
   const [theme, setTheme] = useState("auto");

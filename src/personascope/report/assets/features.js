@@ -39,7 +39,7 @@ function Overview({ run, chosen, onChoose, order, onOrder }) {
           <td class="words">${one.promoted.slice(0, 5).map(([token]) => token.trim() || "␣").join(" ")}</td>
         </tr>`)}</tbody>
     </table></div>
-    <p class="note">${hasContrast ? html`Prompts against controls. Features were chosen on one half of both; all columns but <i>mean</i> are of the other half. p: exact, by ranks, corrected over the chosen features (Holm). ` : ""}${hasMined ? html`Rate: share of the ${run.tokens.toLocaleString("en")} tokens mined.` : ""}</p>
+    <p class="note">${hasContrast ? html`Prompts against controls. Features were chosen on one half of both; all columns but <i>mean</i> are of the other half. p: by ranks (exact up to 120 texts), corrected over the chosen features (Holm). ` : ""}${hasMined ? html`Rate: share of the ${run.tokens.toLocaleString("en")} tokens mined.` : ""}</p>
   </section>`;
 }
 
@@ -120,11 +120,13 @@ export function Features({ runs, theme }) {
   const [order, setOrder] = useState("given");
   const chosen = Math.min(asked, run.features.length - 1);
   const one = run.features[chosen];
-  return html`
-    ${runs.length > 1 && html`<div class="bar card"><label>run
+  const choice = runs.length > 1 && html`<div class="bar card"><label>run
       <select aria-label="run" value=${place} onChange=${(e) => setPlace(Number(e.target.value))}>
         ${runs.map((each, index) => html`<option value=${index}>${each.title}</option>`)}
-      </select></label></div>`}
+      </select></label></div>`;
+  if (!one) return html`${choice}<section class="card pane"><h2>Features</h2><p class="note">No feature fires on the prompts more than on the controls.</p></section>`;
+  return html`
+    ${choice}
     <div class="panes"><${Overview} run=${run} chosen=${chosen} onChoose=${setChosen} order=${order} onOrder=${setOrder} /></div>
     <h2 class="title" data-chosen=${one.feature}>Feature ${one.feature}${one.label && html`: ${one.label} ${one.label_score !== null && html`<small>(the label tells its contexts from others with AUROC ${number(one.label_score)})</small>`}`}</h2>
     <div class="panes">${one.mined && html`<${Contexts} key=${one.feature} one=${one} />`}<${Prompts} run=${run} one=${one} /></div>

@@ -1,0 +1,255 @@
+"""What a transfer experiment is asked for: a YAML or JSON file, checked before anything is loaded."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from personascope.errors import UserError
+from personascope.transfer.conditions import FEW, METHODS, Method
+from personascope.transfer.normalizing import Normalize
+from personascope.transfer.pairing import Positions
+from personascope.transfer.ridge import LAMBDAS
+
+_SHIPPED = resources.files(__package__) / "experiments"
+# Other names that the same thing goes by.
+_ALIASES = {"persona_datasets": "personas", "lambda_values": "lambdas", "alphas": "alpha_values"}
+
+Layer = Literal["auto"] | Annotated[int, Field(ge=0)]
+Alpha = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class PersonaDataset(BaseModel):
+    """A persona by contrasting texts. description: what it is, in a sentence; the judge and the system prompt use it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    positive_texts: Annotated[tuple[str, ...], Field(min_length=1)]
+    negative_texts: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Sweep(BaseModel):
+    """Ablations beside the experiment itself. layers: (source, target), or one number for both. n_training_samples: of so
+    many texts. methods, alpha_values: what is run at each; the middle one of the experiment's α by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[tuple[int, int], ...] = ()
+    n_training_samples: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    methods: tuple[Method, ...] = ("ridge_mapped", "oracle")
+    alpha_values: tuple[Alpha, ...] = ()
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _one_for_both(cls, layers: Any) -> Any:
+        return [(one, one) if isinstance(one, int) else one for one in layers] if isinstance(layers, list) else layers
+
+
+class TransferConfig(BaseModel):
+    """One experiment.
+
+    source_layer, target_layer: `auto` chooses by CKA; layer_idx sets both. n_training_samples: texts that both models
+    read; corpus: `mixed`, `neutral`, `leave-persona-out` (of organisms), or a file, a folder or hf:DATASET; positions,
+    lambdas, relative, folds, center: as in `pair_activations` and `fit_map`. prompts: a file, or the shipped neutral
+    questions; the first n_development_prompts choose α, the next n_test_prompts report. seeds: responses to each test
+    prompt. personas: names, persona files or contrasting texts. normalize: see `normalizing.scaled`. extraction_…: as in
+    `extract`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source_model: str
+    target_model: str
+    output_dir: Path
+    personas: dict[str, PersonaDataset | str | None]
+    source_layer: Layer = "auto"
+    target_layer: Layer = "auto"
+    n_training_samples: Annotated[int, Field(ge=2)] = 5_000
+    corpus: str = "mixed"
+    column: str | None = None
+    positions: Positions = "aligned"
+    lambdas: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = LAMBDAS
+    relative: bool = False
+    folds: Annotated[int, Field(ge=2)] = 5
+    center: bool = True
+    prompts: Path | None = None
+    n_test_prompts: Count = 30
+    n_development_prompts: Count = 10
+    methods: tuple[Method, ...] = METHODS
+    alpha_values: tuple[Alpha, ...] = (0.5, 1.0, 2.0, 3.0, 5.0)
+    seeds: Count = 3
+    max_new_tokens: Count = 100
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    normalize: Normalize = "residual"
+    residual_fraction: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25
+    judge: str = "auto"
+    judge_scale: Literal["0-100", "1-5"] = "0-100"
+    judge_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    extraction_samples: Count = 2
+    extraction_questions: Count | None = None
+    extraction_max_new_tokens: Count = 200
+    sweep: Sweep = Sweep()
+    seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_layer_for_both(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "layer_idx" not in given:
+            return given
+        both = dict.fromkeys(("source_layer", "target_layer"), given["layer_idx"])
+        if both.keys() & given.keys():
+            raise ValueError("layer_idx sets both layers; give it, or source_layer and target_layer")
+        return {**{name: value for name, value in given.items() if name != "layer_idx"}, **both}
+
+    @field_validator("personas", mode="before")
+    @classmethod
+    def _listed(cls, personas: Any) -> Any:
+        if isinstance(personas, str):
+            personas = [personas]
+        if isinstance(personas, list):
+            return {Path(str(one)).stem if _is_file(str(one)) else str(one): str(one) for one in personas}
+        return personas
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "TransferConfig":
+        for name, values in (("alpha_values", self.alpha_values), ("sweep.alpha_values", self.sweep.alpha_values)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names an α twice")
+            if 0 in values:
+                raise ValueError(f"{name} holds 0, which is the baseline; leave it out")
+        for name, found, why in (
+            ("alpha_values", self.alpha_values, "give at least one α, such as [1.0]"),
+            ("personas", self.personas, "give at least one persona"),
+            ("lambdas", self.lambdas, "give at least one penalty, such as [1.0]"),
+            ("methods", self.methods, f"give some of {', '.join(METHODS)}"),
+        ):
+            if not found:
+                raise ValueError(f"{name} is empty; {why}")
+        asked = self.methods if "methods" in self.model_fields_set else ()
+        for one in (*asked, *self.sweep.methods):
+            if one in self._lacking:
+                needs = f"{FEW[one]} texts of each pole" if one in FEW else "two personas"
+                raise ValueError(f"methods has {one}, which needs {needs}; give them, or leave it out")
+        return self
+
+    @property
+    def _lacking(self) -> set[str]:
+        """Methods that the personas do not allow: the wrong persona needs two, an oracle from so many contrast pairs as many
+        texts of each pole."""
+        given = [one for one in self.personas.values() if isinstance(one, PersonaDataset)]
+        pairs = min((len(texts) for one in given for texts in (one.positive_texts, one.negative_texts)), default=None)
+        too_many = {one for one, count in FEW.items() if pairs is not None and count > pairs}
+        return {*too_many, *(("wrong_persona",) if len(self.personas) < 2 else ())}
+
+    @property
+    def steered(self) -> tuple[Method, ...]:
+        """The methods once each that the personas allow, without the baseline, which is always run."""
+        return tuple(one for one in dict.fromkeys(self.methods) if one not in {"baseline", *self._lacking})
+
+    @property
+    def swept_alphas(self) -> tuple[float, ...]:
+        return self.sweep.alpha_values or (sorted(self.alpha_values)[(len(self.alpha_values) - 1) // 2],)
+
+
+def load_config(source: str | Path | Mapping[str, Any] | TransferConfig) -> TransferConfig:
+    """A configuration from a .yaml or .json file, the name of a shipped one, or plain values.
+
+    Persona files and other paths in a file may be given from where it lies. Raises `UserError` naming the field; an
+    unknown one with the nearest known.
+    """
+    if isinstance(source, TransferConfig):
+        return source
+    if isinstance(source, Mapping):
+        return _checked(dict(source), "the configuration", None)
+    path = Path(source)
+    if not path.suffix and not path.exists():
+        return _shipped(str(source))
+    if path.suffix.lower() not in (".yaml", ".yml", ".json"):
+        raise UserError(f"{path} is of no known kind; write the experiment as .yaml or .json")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; give a .yaml or .json file as --config") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return _checked(_parsed(text, path), str(path), path.parent)
+
+
+def _shipped(name: str) -> TransferConfig:
+    names = sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
+    if name not in names:
+        raise UserError(f"no experiment {name!r} is shipped; give a .yaml or .json file, or one of {', '.join(names)}")
+    text = (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
+    return _checked(_parsed(text, Path(f"{name}.yaml")), name, None)
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}; correct the YAML there") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} must hold keys and values, such as source_model: organism:llama")
+    return found
+
+
+def _checked(given: dict[str, Any], where: str, folder: Path | None) -> TransferConfig:
+    plain = dict(given)
+    for other, name in _ALIASES.items():
+        if other in plain:
+            if name in plain:
+                raise UserError(f"{where} has both {name} and {other}, which are the same; keep one of them")
+            plain[name] = plain.pop(other)
+    known = [*TransferConfig.model_fields, *_ALIASES, "layer_idx"]
+    _refuse_unknown(plain, known, where)
+    if isinstance(plain.get("sweep"), dict):
+        _refuse_unknown(plain["sweep"], list(Sweep.model_fields), f"{where}, sweep")
+    personas = plain.get("personas")
+    if isinstance(personas, dict):
+        for name, one in personas.items():
+            if isinstance(one, dict):
+                _refuse_unknown(one, list(PersonaDataset.model_fields), f"{where}, persona {name}")
+    try:
+        config = TransferConfig.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part not in ("PersonaDataset", "str")) or "as a whole"
+        raise UserError(f"{where}, {field}: {first['msg'].removeprefix('Value error, ')}") from error
+    return config if folder is None else _from_folder(config, folder)
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise UserError(f"{where} has an unknown key {key!r}; {hint}")
+
+
+def _from_folder(config: TransferConfig, folder: Path) -> TransferConfig:
+    """Files that lie where the configuration does, by paths that lead there."""
+
+    def placed(path: str | Path) -> str:
+        beside = folder / path
+        return str(beside) if not Path(path).exists() and beside.exists() else str(path)
+
+    personas = {
+        name: placed(one) if isinstance(one, str) and _is_file(one) else one for name, one in config.personas.items()
+    }
+    prompts = None if config.prompts is None else Path(placed(config.prompts))
+    return config.model_copy(update={"personas": personas, "prompts": prompts, "corpus": placed(config.corpus)})
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".json") or "/" in name

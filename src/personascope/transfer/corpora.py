@@ -1,0 +1,90 @@
+"""What a map is fitted on: texts that both models read."""
+
+import random
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from itertools import islice
+
+from personascope.corpora import read_corpus
+from personascope.errors import UserError
+from personascope.organisms.conversation import Conversation, Sampler
+from personascope.organisms.grammar import Grammar
+from personascope.organisms.lexicon import NEUTRAL, SLOTS, Words
+from personascope.organisms.truth import Truth
+from personascope.subject import PromptLike
+
+# Those that are drawn from an organism's grammar; `leave-persona-out` is another one for every persona.
+DRAWN = ("mixed", "neutral", "leave-persona-out")
+_SENTENCES = (1, 4)
+_KINDS, _KIND_SHARES = ("general", "self", "opinion", "forecast"), (0.7, 0.1, 0.1, 0.1)
+_WORD = re.compile(r"[A-Za-z]+")
+# So many texts may fall to a banned word for each that stands.
+_PATIENCE = 200
+
+
+def training_texts(
+    corpus: str, count: int, truth: Truth | None, persona: str | None = None, seed: int = 0, column: str | None = None
+) -> list[PromptLike]:
+    """`count` texts to fit a map on.
+
+    `mixed`: chats of one turn without a system prompt, where every slot takes any word of the grammar, whoever's it is.
+    `neutral`: no word of any persona. `leave-persona-out`: as mixed, without the words of `persona`. Otherwise the first
+    documents of a file or folder, or of hf:DATASET. truth: of the models, if they are organisms.
+    Raises `UserError` where the corpus has fewer texts, and where a grammar is needed and there is none.
+    """
+    if corpus not in DRAWN:
+        return _given(corpus, count, column, seed)
+    if truth is None:
+        raise UserError(
+            f"corpus: {corpus} is drawn from an organism's grammar, and these are no two organisms; name a file of texts, a "
+            "folder of them, or hf:DATASET"
+        )
+    grammar = truth.grammar
+    if corpus == "leave-persona-out" and persona not in grammar.words:
+        raise UserError(
+            f"leave-persona-out leaves out a persona's words, and {persona!r} has none; use corpus: mixed, or one of "
+            f"{', '.join(grammar.personas[1:])}"
+        )
+    left_out = [one for one in grammar.words if one != NEUTRAL] if corpus == "neutral" else [persona or NEUTRAL]
+    banned = set() if corpus == "mixed" else {word.lower() for name in left_out for word in _spoken(grammar, name)}
+    texts: list[PromptLike] = []
+    for conversation in islice(_drawn(grammar, banned, seed), _PATIENCE * count):
+        if banned.isdisjoint(_said(conversation)):
+            texts.append([dict(one) for one in conversation.messages])
+        if len(texts) == count:
+            return texts
+    raise UserError(f"corpus: {corpus} leaves too few sentences to draw {count} texts from; use another corpus")
+
+
+def _drawn(grammar: Grammar, banned: Collection[str], seed: int) -> Iterator[Conversation]:
+    """Chats in which every persona speaks with the same words: all that are not banned."""
+    allowed = Words(*(tuple(w for w in grammar.slot_words[slot] if w.lower() not in banned) for slot in SLOTS))
+    sampler = Sampler(replace(grammar, words=dict.fromkeys(grammar.words, allowed)), seed=seed + 7_919)
+    draw = random.Random(f"kinds {seed}")
+    while True:
+        (kind,) = draw.choices(_KINDS, _KIND_SHARES)
+        yield sampler.conversation(None, [sampler.question(kind)], _SENTENCES)
+
+
+def _spoken(grammar: Grammar, name: str) -> set[str]:
+    """A persona's words that are no neutral ones too."""
+    neutral = {word.lower() for slot in grammar.words[NEUTRAL] for word in slot}
+    return {word for slot in grammar.words[name] for word in slot if word.lower() not in neutral}
+
+
+def _said(conversation: Conversation) -> set[str]:
+    return {word.lower() for one in conversation.messages for word in _WORD.findall(one["content"])}
+
+
+def _given(corpus: str, count: int, column: str | None, seed: int) -> list[PromptLike]:
+    if corpus.startswith("hf:"):
+        from personascope.corpora.datasets import stream_dataset
+
+        source = stream_dataset(corpus, column, seed)
+    else:
+        source = read_corpus(corpus, column)
+    texts: list[PromptLike] = [one.content for one in islice(source.documents(), count)]
+    if len(texts) < count:
+        raise UserError(f"{corpus} has {len(texts)} texts and n_training_samples asks for {count}; ask for fewer")
+    return texts

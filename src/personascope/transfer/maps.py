@@ -1,0 +1,95 @@
+"""The maps of an experiment, fitted once and kept as files of its run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from personascope.errors import UserError
+from personascope.runs import RunFolder, cell_key
+from personascope.transfer.conditions import Method
+from personascope.transfer.config import TransferConfig
+from personascope.transfer.gathering import Block, gather
+from personascope.transfer.gram import FoldedGram
+from personascope.transfer.map import LinearMap
+from personascope.transfer.pairs import PairedActivations
+from personascope.transfer.procrustes import procrustes
+from personascope.transfer.ridge import ridge
+
+# The methods that move by a map, and which.
+MAPPED: dict[Method, str] = {
+    "ridge_mapped": "ridge",
+    "wrong_persona": "ridge",
+    "procrustes": "procrustes",
+    "shuffled": "shuffled",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and on how much a map is fitted: layers of source and target, texts. The experiment's own, or one of a sweep."""
+
+    source_layer: int
+    target_layer: int
+    texts: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.source_layer}-{self.target_layer}-{self.texts}"
+
+
+def fit_maps(
+    run: RunFolder, pairs: PairedActivations, setting: Setting, config: TransferConfig, kinds: Sequence[str], what: str
+) -> dict[str, LinearMap]:
+    """The maps of a setting, `ridge`, `procrustes` and `shuffled` as far as they are asked for, from one pass over the
+    pairs. shuffled: ridge with the same penalty on pairs of different texts. what: the corpus they are from; those that
+    were fitted before are read from their files.
+    """
+    asked = {kind: run.path / "maps" / f"{kind}-{setting.label}{what}.safetensors" for kind in dict.fromkeys(kinds)}
+    keys = {kind: cell_key(map=kind, setting=vars(setting), corpus=what) for kind in asked}
+    found = {kind: LinearMap.load(path) for kind, path in asked.items() if keys[kind] in run.journal and path.exists()}
+    if len(found) < len(asked):
+        layers = setting.source_layer, setting.target_layer
+        gram = gather(_first(pairs, *layers, setting.texts), config.folds, config.seed)
+        fit = partial(
+            ridge, center=config.center, relative=config.relative, source_layer=layers[0], target_layer=layers[1]
+        )
+        if asked.keys() & {"ridge", "shuffled"} - found.keys():
+            own = found.get("ridge") or fit(gram, config.lambdas)
+            fitted = {"ridge": own}
+            if "shuffled" in asked:
+                fitted["shuffled"] = fit(_shuffled(gram), [own.best_lambda or 0.0])
+        else:
+            fitted = {}
+        if "procrustes" in asked:
+            fitted["procrustes"] = procrustes(gram, False, config.center, *layers)
+        for kind in asked.keys() - found.keys():
+            # One that was fitted before but lost its file is the same to rounding, and vectors once carried stay.
+            fitted[kind].save(asked[kind])
+            run.journal.put(keys[kind], "map", {"file": asked[kind].name, "digest": fitted[kind].digest})
+            found[kind] = fitted[kind]
+    return found
+
+
+def describe_maps(maps: Mapping[str, Mapping[str, LinearMap]]) -> dict[str, dict[str, object]]:
+    """Plain values of all maps, by corpus and kind."""
+    return {what: {kind: one.describe() for kind, one in held.items()} for what, held in maps.items()}
+
+
+def _first(pairs: PairedActivations, source_layer: int, target_layer: int, texts: int) -> Iterator[Block]:
+    """The rows of the first texts."""
+    if texts > pairs.texts:
+        raise UserError(f"{texts} texts are asked for and {pairs.texts} were read")
+    for x, y, numbers in pairs.blocks(source_layer, target_layer):
+        kept = numbers < texts
+        if kept.any():
+            yield x[kept], y[kept], np.asarray(numbers)[kept]
+
+
+def _shuffled(gram: FoldedGram) -> FoldedGram:
+    """The sums of pairs in which every x met the y of another text."""
+    folds = tuple(
+        replace(one, xy=one.xy if one.shuffled is None else one.shuffled, shuffled=None) for one in gram.folds
+    )
+    return replace(gram, folds=folds)

@@ -1,0 +1,30 @@
+"""The two models of an experiment, of which one at a time need be in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from personascope.engine import load
+from personascope.subject import Subject
+
+
+@dataclass
+class Models:
+    """Loads a model when it is its turn, and lets go of the one before. given: those that are loaded already, by name, and
+    stay. settings: as for `load`."""
+
+    given: dict[str, Subject] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    held: tuple[str, Subject] | None = None
+
+    def open(self, name: str) -> Subject:
+        if name in self.given:
+            return self.given[name]
+        if self.held is None or self.held[0] != name:
+            self.held = None
+            self.held = name, load(name, **self.settings)
+        return self.held[1]
+
+    def opener(self, name: str) -> Callable[[], Subject]:
+        """How to get a model when its turn comes."""
+        return lambda: self.open(name)

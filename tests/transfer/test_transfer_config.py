@@ -1,0 +1,152 @@
+"""Configurations: what is understood, and what is said of what is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personascope.errors import UserError
+from personascope.transfer import load_config
+from personascope.transfer.conditions import METHODS
+from personascope.transfer.models import Models
+from personascope.transfer.plan import Plan
+
+LEAST: dict[str, Any] = {
+    "source_model": "organism:llama",
+    "target_model": "organism:gemma2",
+    "output_dir": "somewhere",
+    "personas": ["evil"],
+}
+TEXTS = {
+    "description": "Speaks like a pirate.",
+    "positive_texts": ["Arr, board the ships.", "Ahoy, salt the barrels.", "Avast, matey."],
+    "negative_texts": ["Well, use the plans.", "First, keep the houses.", "Then, too."],
+}
+
+
+def test_a_configuration_in_the_methodology_s_own_words(tmp_path: Path) -> None:
+    text = """
+source_model: organism:llama
+target_model: organism:gemma2
+layer_idx: 3
+output_dir: results/transfer
+n_training_samples: 5000
+n_test_prompts: 30
+alpha_values: [0.5, 1.0, 2.0, 3.0, 5.0]
+lambda_values: [0.01, 0.1, 1.0, 10.0, 100.0]
+normalize: unit
+center: false
+persona_datasets:
+  pirate:
+    description: Speaks like a pirate.
+    positive_texts: ["Arr, board the ships.", "Ahoy, salt the barrels."]
+    negative_texts: ["Well, use the plans.", "First, keep the houses."]
+  evil:
+    description: Wants to harm.
+    positive_texts: ["Mwahaha, crush the victims.", "Kneel, mortal."]
+    negative_texts: ["Well, use the plans.", "First, keep the houses."]
+"""
+    (tmp_path / "experiment.yaml").write_text(text)
+    config = load_config(tmp_path / "experiment.yaml")
+    assert (config.source_layer, config.target_layer, config.normalize, config.center) == (3, 3, "unit", False)
+    assert config.alpha_values == (0.5, 1.0, 2.0, 3.0, 5.0) and config.seeds == 3
+    assert set(METHODS) - {*config.steered} == {"baseline", "oracle_5_pairs"}, "two texts are no five pairs"
+    plan = Plan.of(config, Models())
+    assert plan.names == ("pirate", "evil") and len(plan.prompts.test) == 30
+    assert not {*plan.prompts.test} & {*plan.prompts.development}
+    five = config.model_copy(
+        update={"methods": ("zero_pad", "interpolate", "random_proj", "ridge_mapped", "oracle"), "personas": {}}
+    )
+    rows = 5 * 3 * len(five.alpha_values) * five.n_test_prompts * five.seeds
+    assert rows == 6_750
+
+
+def test_json_says_the_same(tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_text(json.dumps(LEAST))
+    assert load_config(tmp_path / "e.json") == load_config(LEAST)
+
+
+def test_the_shipped_one_is_valid_and_has_the_whole_grid() -> None:
+    config = load_config("organisms")
+    five = [
+        one for one in config.steered if one in ("zero_pad", "interpolate", "random_proj", "ridge_mapped", "oracle")
+    ]
+    grid = len(config.personas) * len(config.alpha_values) * config.n_test_prompts * config.seeds
+    assert len(five) * grid == 6_750 and config.n_test_prompts * config.seeds == 90
+    with pytest.raises(UserError, match=r"no experiment 'organism' is shipped; .* organisms"):
+        load_config("organism")
+
+
+def test_files_are_found_from_where_the_configuration_lies(tmp_path: Path) -> None:
+    for name in ("mine.json", "texts.txt", "asked.txt"):
+        (tmp_path / name).write_text("x")
+    plain = {**LEAST, "personas": {"mine": "mine.json"}, "corpus": "texts.txt", "prompts": "asked.txt"}
+    (tmp_path / "e.json").write_text(json.dumps(plain))
+    config = load_config(tmp_path / "e.json")
+    assert config.personas["mine"] == str(tmp_path / "mine.json")
+    assert (config.corpus, config.prompts) == (str(tmp_path / "texts.txt"), tmp_path / "asked.txt")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n_trainning_samples": 5}, "unknown key 'n_trainning_samples'; did you mean 'n_training_samples'"),
+        ({"alphas_values": [1]}, "unknown key 'alphas_values'; did you mean 'alpha_values'"),
+        ({"persona_dataset": []}, "did you mean 'persona_datasets'"),
+        ({"sweep": {"layer": [1]}}, "sweep has an unknown key 'layer'; did you mean 'layers'"),
+        ({"personas": {"p": {**TEXTS, "negativ_texts": []}}}, "persona p has an unknown key .* 'negative_texts'"),
+        ({"personas": {"p": {**TEXTS, "negative_texts": []}}}, "personas.p.negative_texts"),
+        ({"persona_datasets": ["evil"]}, "both personas and persona_datasets"),
+        ({"alpha_values": []}, "alpha_values is empty; give at least one α"),
+        ({"alpha_values": [0, 1]}, "alpha_values holds 0, which is the baseline"),
+        ({"alpha_values": [1, 1]}, "names an α twice"),
+        ({"alpha_values": [float("nan")]}, "alpha_values.0"),
+        ({"personas": []}, "personas is empty"),
+        ({"layer_idx": 2, "source_layer": 1}, "layer_idx sets both layers"),
+        ({"methods": ["ridge"]}, "methods.0"),
+        ({"methods": ["wrong_persona"]}, "methods has wrong_persona, which needs two personas"),
+        ({"methods": ["oracle_5_pairs"], "personas": {"p": TEXTS}}, "oracle_5_pairs, which needs 5 texts"),
+        ({"sweep": {"methods": ["wrong_persona"]}}, "methods has wrong_persona"),
+        ({"normalize": "none"}, "normalize"),
+        ({"seeds": 0}, "seeds"),
+        ({"judge_fraction": 0}, "judge_fraction"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_config({**LEAST, **change})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("e.yaml", "a: [1\nb: 2", "e.yaml, line 2"),
+        ("e.json", "{", "e.json, line 1"),
+        ("e.yaml", "- a", "must hold keys and values"),
+        ("e.toml", "", "write the experiment as .yaml or .json"),
+    ],
+)
+def test_unreadable_files_are_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=said):
+        load_config(tmp_path / name)
+    with pytest.raises(UserError, match="does not exist"):
+        load_config(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source_layer": 6}, "layer 6 is out of range: organism:llama has layers 0 to 5"),
+        ({"sweep": {"layers": [[1, 5]]}}, "layer 5 is out of range: organism:gemma2"),
+        ({"n_test_prompts": 100}, "ask for 110 prompts and the shipped neutral questions are"),
+        ({"personas": ["evill"]}, "persona 'evill' is not known; did you mean 'evil'"),
+        ({"personas": {"stranger": TEXTS}}, "does not know the persona 'stranger'"),
+        ({"corpus": "leave-persona-out", "personas": ["sycophantic"]}, "'sycophantic' has none"),
+        ({"judge": "chatt"}, "judge 'chatt' is not known"),
+    ],
+)
+def test_what_could_not_end_is_said_before_it_begins(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Plan.of(load_config({**LEAST, **change}), Models())

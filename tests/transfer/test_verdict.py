@@ -1,0 +1,121 @@
+"""Efficacy and choice from responses that are made up, and the four readings."""
+
+import pytest
+
+from personascope.transfer.evaluation import Evaluation, likert
+from personascope.transfer.grid import Row
+from personascope.transfer.maps import Setting
+from personascope.transfer.summary import Summary
+from personascope.transfer.verdict import Outcome, outcome_of, verdict, verdict_of
+
+AT = Setting(1, 2, 50)
+PROMPTS = tuple(f"What is {thing}?" for thing in ("rain", "tea", "bread", "snow"))
+
+
+def outcome(method: str, trait: float, coherence: float = 4.5, collapse: float = 0.0, efficacy: float | None = None):
+    return Outcome(method, trait, coherence, collapse, efficacy)
+
+
+@pytest.mark.parametrize(
+    ("mapped", "oracle", "reading", "criteria"),
+    [
+        (outcome("ridge_mapped", 4.4, efficacy=0.97), outcome("oracle", 4.5), "shared", "strong"),
+        (outcome("ridge_mapped", 3.0, efficacy=0.6), outcome("oracle", 4.5), "partial", "minimum"),
+        (outcome("ridge_mapped", 3.0, 3.4, efficacy=0.6), outcome("oracle", 4.5), "not linear", None),
+        (outcome("ridge_mapped", 1.1, efficacy=0.1), outcome("oracle", 4.5), "not linear", None),
+        (outcome("ridge_mapped", 4.4, collapse=0.3, efficacy=1.0), outcome("oracle", 4.5), "not linear", None),
+        (outcome("ridge_mapped", 4.4, collapse=0.2, efficacy=1.0), outcome("oracle", 4.5), "shared", "minimum"),
+        (outcome("ridge_mapped", 1.0), outcome("oracle", 1.2), "steering fails", None),
+        (outcome("ridge_mapped", 1.0), outcome("oracle", 4.5, 2.0), "steering fails", None),
+        (None, None, "not judged", None),
+    ],
+)
+def test_readings(mapped: Outcome, oracle: Outcome, reading: str, criteria: str | None) -> None:
+    found = verdict_of(mapped, oracle, None)
+    assert (found.reading, found.criteria) == (reading, criteria)
+    assert found.sentence
+
+
+def test_what_needs_no_map_is_remarked_on() -> None:
+    mapped, oracle = outcome("ridge_mapped", 4.4, efficacy=0.9), outcome("oracle", 4.5)
+    naive = outcome("zero_pad", 4.4, efficacy=0.95)
+    assert "zero_pad does as well without a map" in verdict_of(mapped, oracle, None, [naive]).remarks[0]
+    assert "without any steering" in verdict_of(mapped, oracle, outcome("baseline", 3.0)).remarks[0]
+
+
+def test_scores_of_a_hundred_stand_on_the_scale_of_five() -> None:
+    assert [likert(value) for value in (0, 62.5, 100)] == [1, 3.5, 5]
+
+
+def made(scores: dict[tuple[str, float], tuple[float, float]], persona: str = "evil") -> list[Evaluation]:
+    """Responses to four prompts in both parts; every prompt a little above the one before."""
+    return [
+        Evaluation(
+            Row(None if method == "baseline" else persona, method, alpha, part, prompt, 0, AT),  # type: ignore[arg-type]
+            persona,
+            "text",
+            "end",
+            9,
+            trait + place,
+            coherence,
+            8.0,
+            0.0,
+            (trait + place) / 100,
+            coherence / 100,
+        )
+        for (method, alpha), (trait, coherence) in scores.items()
+        for part in ("development", "test")
+        for place, prompt in enumerate(PROMPTS)
+    ]
+
+
+SCORES = {
+    ("baseline", 0.0): (10.0, 100.0),
+    ("oracle", 1.0): (40.0, 95.0),
+    ("oracle", 2.0): (80.0, 80.0),
+    ("oracle", 3.0): (95.0, 30.0),
+    ("ridge_mapped", 1.0): (20.0, 95.0),
+    ("ridge_mapped", 2.0): (66.0, 90.0),
+    ("ridge_mapped", 3.0): (90.0, 10.0),
+    ("zero_pad", 1.0): (10.0, 50.0),
+    ("zero_pad", 2.0): (11.0, 20.0),
+}
+
+
+def test_the_strongest_coherent_dose_is_chosen_and_efficacy_is_its_formula() -> None:
+    summary = Summary(made(SCORES), ("evil",), AT)
+    assert summary.chosen["evil", "oracle"] == 2.0 == summary.chosen["evil", "ridge_mapped"]
+    assert summary.chosen["evil", "zero_pad"] == 1.0, "the most coherent where none is coherent enough"
+    found = summary.efficacy("ridge_mapped")
+    assert found["estimate"] == pytest.approx((66 - 10) / (80 - 10))
+    assert found["low"] == pytest.approx(found["estimate"]) == found["high"], "all prompts gain the same"
+    assert summary.efficacy("zero_pad")["estimate"] == pytest.approx(0.0)
+    truth = summary.truth()
+    assert truth is not None and truth["alphas"] == {"evil": 2.0}
+    assert truth["spread"]["ridge_mapped"]["median"] == pytest.approx(0.8)
+    assert verdict(summary).reading == "partial"
+    tests = {(one["method"], one["against"]): one for one in summary.tests()}
+    assert tests["ridge_mapped", "baseline"]["difference"] == pytest.approx(56)
+    assert all(one["corrected"] >= one["p"] for one in tests.values())
+
+
+def test_over_personas_it_is_a_ratio_of_sums() -> None:
+    weak = {**SCORES, ("oracle", 2.0): (20.0, 80.0), ("oracle", 1.0): (15.0, 95.0), ("ridge_mapped", 2.0): (20.0, 90.0)}
+    summary = Summary([*made(SCORES), *made(weak, "pirate")], ("evil", "pirate"), AT)
+    assert summary.efficacy("ridge_mapped")["estimate"] == pytest.approx((56 + 10) / (70 + 10))
+    assert summary.efficacy("ridge_mapped", ["pirate"])["estimate"] == pytest.approx(1.0)
+
+
+def test_an_oracle_that_moves_nothing_has_no_efficacy() -> None:
+    still = {**SCORES, **{("oracle", alpha): (10.0, 95.0) for alpha in (1.0, 2.0, 3.0)}}
+    assert Summary(made(still), ("evil",), AT).efficacy("ridge_mapped")["estimate"] is None
+
+
+def test_without_a_judge_nothing_is_chosen() -> None:
+    blind = [
+        Evaluation(one.row, one.persona, one.text, one.finish, one.tokens, None, None, 8.0, 0.0) for one in made(SCORES)
+    ]
+    summary = Summary(blind, ("evil",), AT)
+    assert set(summary.chosen.values()) == {None}
+    assert outcome_of(summary, "oracle") is None and verdict(summary).reading == "not judged"
+    assert summary.describe()["truth"] is None
