@@ -211,6 +211,8 @@ def test_an_estimate_runs_nothing_to_the_end(place, capsys):
         (["show", "{}"], "run.json"),
         (["show", "{}/half"], "did not finish"),
         (["steer", MODEL, "--trait", "evill", "--features", "3"], "evil"),
+        (["steer", MODEL, "--trait", "evil", "--features", "3", "--length", "nan"], "--length nan"),
+        (["steer", MODEL, "--trait", "evil", "--features", "3", "--length", "0"], "--length 0"),
         (["decompose", MODEL, "--directions", "{}/elsewhere"], "--layers 3"),
         (["decompose", MODEL, "--directions", "{}/good", "--name", "good"], "no direction"),
         (["summary", "{}/nothing"], "no folder"),

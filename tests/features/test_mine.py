@@ -1,5 +1,6 @@
 """Mining: every token scored, the same whatever the batches and however often it is interrupted."""
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -211,7 +212,7 @@ def test_a_chat_that_the_template_refuses_is_left_out_and_counted(llama, monkeyp
     for _ in range(2):
         mined = mine_features(llama, sae_for(llama), [refused, chat, refused], [2], journal=journal)
         assert mined.documents == 3 and mined.left_out == {reason: 2} and mined.tally.tokens > 0
-    with pytest.raises(UserError, match=r"no tokens: .*refuses"):
+    with pytest.raises(UserError, match=r"no tokens to mine: .*refuses \(1\)"):
         mine_features(llama, sae_for(llama), [refused], [2])
     monkeypatch.setattr(llama.tokenizer, "chat_template", None)
     with pytest.raises(UserError, match="template"):
@@ -273,7 +274,7 @@ def test_an_sae_without_a_layer_or_of_another_width_is_refused(subject, llama):
         mine_features(llama, sae_for(subject), texts(2), [1])
 
 
-@pytest.mark.parametrize("damage", ["cut", "absent", "other"])
+@pytest.mark.parametrize("damage", ["cut", "absent", "other", "inside"])
 def test_a_file_that_is_not_whole_is_said_to_be(subject, tmp_path, damage):
     path = tmp_path / "mined.h5"
     save_mined(mine_features(subject, sae_for(subject), texts(3), [1]), path)
@@ -281,10 +282,12 @@ def test_a_file_that_is_not_whole_is_said_to_be(subject, tmp_path, damage):
         path.write_bytes(path.read_bytes()[:3000])
     elif damage == "absent":
         path.unlink()
-    else:
-        import h5py
-
+    elif damage == "other":
         with h5py.File(path, "w") as file:
             file.attrs["model"] = "x"
+    else:
+        with h5py.File(path, "a") as file:
+            del file["features"]
+            file.create_group("features")
     with pytest.raises(UserError, match=r"mined\.h5"):
         load_mined(path)

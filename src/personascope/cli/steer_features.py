@@ -1,5 +1,6 @@
 """`personascope features steer`: what features do to trait and coherence when they steer."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,11 @@ def steer_command(
     listed, held = features_of(features, found)
     personas = [load_persona(name) for name in dict.fromkeys(trait)]
     lengths = tuple(dict.fromkeys(length or LENGTHS))
+    wrong = next((one for one in lengths if not one or not math.isfinite(one)), None)
+    if wrong is not None:
+        raise UserError(
+            f"--length {wrong:g} is no length to steer at; unsteered answers stand beside the others anyway"
+        )
     subject = load(model, device=device, dtype=dtype)
     scorer = judge_for(subject, judge)
     if scorer is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from personascope.corpora.documents import Corpus, Document, record_content
+from personascope.corpora.documents import Corpus, Document, as_documents, record_content
 from personascope.errors import UserError
 
 PREFIX = "hf:"
@@ -28,15 +28,19 @@ def stream_dataset(source: str, column: str | None = None, seed: int = 0) -> Cor
         raise UserError(f"the dataset {name!r} cannot be opened: {str(error).splitlines()[0]}") from error
     shuffled = stream.shuffle(seed=seed, buffer_size=_BUFFER)
 
-    def read(corpus: Corpus) -> Iterator[Document]:
-        found = False
+    def records(corpus: Corpus) -> Iterator[tuple[str, Any]]:
         for number, record in enumerate(shuffled):
             content = record_content(record, column)
             if content is None:
                 corpus.leave_out(f"no field {column!r}" if column else "no field with a text")
-                continue
+            else:
+                yield f"{name}:{number}", content
+
+    def read(corpus: Corpus) -> Iterator[Document]:
+        found = False
+        for document in as_documents(corpus, records(corpus)):
             found = True
-            yield Document(f"{name}:{number}", content)
+            yield document
         if not found:
             raise UserError(f"the dataset {name!r} holds no text; name its field with --column")
 

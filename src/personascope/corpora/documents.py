@@ -1,9 +1,9 @@
 """A corpus: documents one after the other, however many there are, from files, folders and Hugging Face datasets."""
 
-import codecs
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,14 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from personascope.corpora.records import READERS
 from personascope.errors import UserError
 
 # Longer texts are cut to documents of about this many characters, at white space where there is some.
 LONGEST = 100_000
 _TEXT_FIELDS = ("text", "content", "document", "body", "response", "completion", "prompt")
 _CHAT_FIELDS = ("messages", "conversation", "conversations")
-_ENDINGS = (".txt", ".jsonl", ".csv", ".parquet")
-_CHUNK = 1 << 20
 _SAMPLED = 1 << 16
 
 
@@ -55,11 +54,16 @@ class Corpus:
 
 
 def texts_corpus(texts: Sequence[str | list[dict[str, str]]], name: str = "texts") -> Corpus:
-    """A corpus of texts, or chats, in memory. Raises `UserError` on none."""
+    """A corpus of texts, or chats, in memory. Raises `UserError` on none, and on anything else."""
     if not texts:
         raise UserError("the corpus is empty; give at least one text")
+    wrong = next((one for one in texts if not isinstance(one, str | list)), None)
+    if wrong is not None:
+        raise UserError(f"a corpus is made of texts and of chats, lists of messages; {wrong!r} is neither")
     digest = hashlib.blake2b(json.dumps(list(texts), ensure_ascii=False).encode("utf-8", "replace"), digest_size=16)
-    return Corpus(name, digest.hexdigest(), lambda corpus: _cut(corpus, ((f"{i}", one) for i, one in enumerate(texts))))
+    return Corpus(
+        name, digest.hexdigest(), lambda corpus: as_documents(corpus, ((f"{i}", one) for i, one in enumerate(texts)))
+    )
 
 
 def read_corpus(source: str | Path, column: str | None = None) -> Corpus:
@@ -71,38 +75,55 @@ def read_corpus(source: str | Path, column: str | None = None) -> Corpus:
     """
     path = Path(source)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _ENDINGS and file.is_file())
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS and file.is_file())
+        files = {_printable(file.relative_to(path).as_posix()): file for file in found}
         if not files:
-            raise UserError(f"{path} holds no {', '.join(_ENDINGS)} files; give a folder that does")
+            raise UserError(f"{path} holds no {', '.join(READERS)} files; give a folder that does")
     elif not path.exists():
         raise UserError(f"{path} does not exist; give a file, a folder, or hf:NAME for a Hugging Face dataset")
-    elif path.suffix.lower() not in _ENDINGS:
-        raise UserError(f"{path} is of no known kind; use {', '.join(_ENDINGS)}")
+    elif path.suffix.lower() not in READERS:
+        raise UserError(f"{path} is of no known kind; use {', '.join(READERS)}")
     else:
-        files = [path]
-    if not any(file.stat().st_size for file in files):
+        files = {_printable(path.name): path}
+    if not any(file.stat().st_size for file in files.values()):
         raise UserError(f"{path} is empty; give a corpus with at least one text")
 
     def read(corpus: Corpus) -> Iterator[Document]:
-        found = False
-        for file in files:
-            for document in _cut(corpus, _records(corpus, file, column)):
-                found = True
+        is_blank = True
+        for name, file in files.items():
+            for document in as_documents(corpus, _records(corpus, name, file, column)):
+                is_blank = False
                 yield document
-        if not found:
+        if is_blank:
             reasons = ", ".join(f"{reason} ({count})" for reason, count in corpus.left_out.items())
             raise UserError(f"{path} holds no text that can be read: {reasons or 'all of it is blank'}")
 
     digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        digest.update(_identity(file))
-    return Corpus(path.name, digest.hexdigest(), read)
+    for name, file in files.items():
+        _check_whole(file)
+        digest.update(_identity(name, file))
+    return Corpus(_printable(path.absolute().name), digest.hexdigest(), read)
 
 
-def _identity(file: Path) -> bytes:
-    """A hash of a file's length and of samples throughout it: enough to tell two corpora apart without reading one."""
+def _check_whole(file: Path) -> None:
+    """Raises `UserError` on a parquet file that was cut short: it has no end, and would be missed late."""
+    if file.suffix.lower() != ".parquet" or not file.stat().st_size:
+        return
+    try:
+        pq.read_metadata(file)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def _printable(name: str) -> str:
+    """A file's name as text, whatever bytes it is made of."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _identity(name: str, file: Path) -> bytes:
+    """A hash of a file's name, length and samples throughout it: enough to tell two corpora apart without reading one."""
     size = file.stat().st_size
-    digest = hashlib.blake2b(f"{file.name} {size}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{name} {size}".encode(), digest_size=16)
     with open(file, "rb") as data:
         for place in range(64):
             data.seek(place * max(0, size - _SAMPLED) // 63)
@@ -110,16 +131,17 @@ def _identity(file: Path) -> bytes:
     return digest.digest()
 
 
-def _records(corpus: Corpus, file: Path, column: str | None) -> Iterator[tuple[str, Any]]:
+def _records(corpus: Corpus, name: str, file: Path, column: str | None) -> Iterator[tuple[str, Any]]:
     """(name, text or chat) of every readable record."""
-    readers = {".txt": _lines, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    if not file.stat().st_size:
+        return
     try:
-        for number, record in readers[file.suffix.lower()](corpus, file):
+        for number, record in READERS[file.suffix.lower()](file, corpus.leave_out):
             content = record_content(record, column)
             if content is None:
                 corpus.leave_out(f"no field {column!r}" if column else "no field with a text")
             else:
-                yield f"{file.name}:{number}", content
+                yield f"{name}:{number}", content
     except (OSError, csv.Error, pa.ArrowException) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
 
@@ -158,18 +180,18 @@ def _chat(value: Any) -> list[dict[str, str]] | None:
     return turns
 
 
-def _cut(corpus: Corpus, records: Iterator[tuple[str, Any]]) -> Iterator[Document]:
+def as_documents(corpus: Corpus, records: Iterator[tuple[str, Any]]) -> Iterator[Document]:
     """Documents of bearable length, blank ones left out."""
     for name, content in records:
-        if not isinstance(content, str):
-            yield Document(name, content)
-            continue
-        if not content.strip():
+        if isinstance(content, str) and not content.strip():
             continue
         try:
-            content.encode()
+            json.dumps(content, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             corpus.leave_out("half a character (a lone surrogate)")
+            continue
+        if not isinstance(content, str):
+            yield Document(name, content)
             continue
         start, part = 0, 0
         while start < len(content):
@@ -183,68 +205,3 @@ def _cut(corpus: Corpus, records: Iterator[tuple[str, Any]]) -> Iterator[Documen
                 yield Document(name if len(content) <= LONGEST else f"{name}/{part}", content[start:stop])
                 part += 1
             start = stop
-
-
-def _lines(corpus: Corpus, file: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a text file; one too long for memory comes in pieces, a broken one is left out."""
-    number, rest, pieces = 1, b"", 0
-    with open(file, "rb") as data:
-        if data.read(3) != codecs.BOM_UTF8:
-            data.seek(0)
-        while chunk := data.read(_CHUNK):
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                yield from _decoded(corpus, f"{number}.{pieces}" if pieces else f"{number}", line)
-                number, pieces = number + 1, 0
-            if len(rest) > 4 * _CHUNK:
-                stop = _boundary(rest)
-                yield from _decoded(corpus, f"{number}.{pieces}", rest[:stop])
-                rest, pieces = rest[stop:], pieces + 1
-    if rest:
-        yield from _decoded(corpus, f"{number}.{pieces}" if pieces else f"{number}", rest)
-
-
-def _boundary(data: bytes) -> int:
-    """A place to cut bytes at: after the last space, or before the last character's first byte."""
-    stop = data.rfind(b" ") + 1
-    if stop <= 0:
-        stop = len(data) - 1
-        while stop > len(data) - 4 and data[stop] & 0xC0 == 0x80:
-            stop -= 1
-    return stop
-
-
-def _decoded(corpus: Corpus, name: str, line: bytes) -> Iterator[tuple[str, str]]:
-    try:
-        text = line.decode().strip()
-    except UnicodeDecodeError:
-        corpus.leave_out("broken UTF-8")
-        return
-    if text:
-        yield name, text
-
-
-def _jsonl(corpus: Corpus, file: Path) -> Iterator[tuple[str, Any]]:
-    for name, line in _lines(corpus, file):
-        try:
-            yield name, json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
-            corpus.leave_out("broken JSON")
-
-
-def _csv(corpus: Corpus, file: Path) -> Iterator[tuple[str, Any]]:
-    # A cell may hold a whole document.
-    csv.field_size_limit(1 << 28)
-    with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as data:
-        reader = csv.DictReader(data)
-        for row in reader:
-            yield str(reader.line_num), row
-
-
-def _parquet(corpus: Corpus, file: Path) -> Iterator[tuple[str, Any]]:
-    number = 0
-    with pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                yield str(number), row
-                number += 1

@@ -115,4 +115,4 @@ def _pursue(vector: Tensor, columns: Tensor, lengths: Tensor, terms: int) -> tup
 
 
 def _padded(shares: list[float], terms: int) -> list[float]:
-    return [*shares, *[shares[-1]] * (terms - len(shares))]
+    return [*shares, *[shares[-1] if shares else 0.0] * (terms - len(shares))]

@@ -44,8 +44,9 @@ def find_features(
     answer first, at temperature 1, up to max_new_tokens. chat: strings go through the chat template as one user turn.
     Without control the features of the largest mean are taken. With it, those of the largest AUROC, and among equals of
     the largest difference, chosen on one half of the prompts and of the controls and measured on the other: mean, share
-    of prompts, difference, AUROC, exact rank-sum p and p by Holm over the chosen ones. Features that fire on fewer than
-    three prompts of their half, or there on controls as much, are passed over. The pass stops at the SAE's layer.
+    of prompts, difference, AUROC, rank-sum p (exact up to 120 texts) and p by Holm over the chosen ones. Features that
+    fire on fewer than three prompts of their half, or there on controls as much, are passed over. The pass stops at the
+    SAE's layer.
     Raises `UserError` where the SAE does not fit the subject, and where prompts are too few to be halved.
     """
     listed = listed_prompts(prompts)

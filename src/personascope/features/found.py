@@ -1,7 +1,7 @@
 """What was found of the features that fire on prompts, and its file."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from personascope.features.sparsity import Sparsity
 from personascope.runs.files import aside
 
 _TEXT = h5py.string_dtype()
+# What reading raises where an HDF5 file lacks something, holds something else in its place, or is damaged inside.
+DAMAGE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Contrast:
     """Prompts against controls, per chosen feature, on the half that was not used to choose.
 
     indices: [top], best first on the choosing half. mean, control_mean: of the code. share, control_share: of the prompts
-    it fires on. auroc: of prompts against controls. p: exact, two-sided, by ranks; corrected: by Holm over these features.
+    it fires on. auroc: of prompts against controls. p: two-sided, by ranks; corrected: by Holm over these features.
     choosing, choosing_controls: which prompts and controls chose. candidates: how many features could have been chosen.
     """
 
@@ -104,20 +106,20 @@ class Found:
                 }
             )
             file.create_dataset("activations", data=self.activations)
-            file.create_dataset("prompts", data=list(self.prompts), dtype=_TEXT)
-            file.create_dataset("responses", data=list(self.responses), dtype=_TEXT)
+            _write_texts(file, "prompts", self.prompts)
+            _write_texts(file, "responses", self.responses)
             file.create_dataset("top_indices", data=self.indices)
             file.create_dataset("top_values", data=self.values)
             file.create_dataset("mean_features", data=self.mean_features)
             _write_sparse(file.create_group("all_features"), self.codes)
             for number, trace in enumerate(self.traces):
                 group = file.create_group(f"traces/{number}")
-                group.create_dataset("tokens", data=list(trace.pieces), dtype=_TEXT)
+                _write_texts(group, "tokens", trace.pieces)
                 group.create_dataset("activations", data=trace.activations)
             if self.sparsity is not None:
                 file.attrs["sparsity"] = json.dumps(self.sparsity.describe())
             if self.contrast is not None:
-                file.create_dataset("controls", data=list(self.controls), dtype=_TEXT)
+                _write_texts(file, "controls", self.controls)
                 _write_sparse(file.create_group("control_features"), self.control_codes)
                 group = file.create_group("contrast")
                 for name in (*_CONTRAST, *_SPLIT):
@@ -134,7 +136,7 @@ class Found:
         with open_hdf5(path) as file:
             try:
                 return cls._from(file)
-            except (KeyError, OSError, ValueError) as error:
+            except DAMAGE as error:
                 raise UserError(f"{path} does not hold found features ({error}); run `features find` again") from error
 
     @classmethod
@@ -199,6 +201,11 @@ def open_hdf5(path: Path) -> h5py.File:
         raise UserError(
             f"{path} is no whole HDF5 file: it was cut short or is something else; make it again"
         ) from error
+
+
+def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    # HDF5 cannot hold the character 0 in a text.
+    group.create_dataset(name, data=[text.replace("\0", "␀") for text in texts], dtype=_TEXT)
 
 
 def _texts(dataset: h5py.Dataset) -> tuple[str, ...]:

@@ -21,10 +21,12 @@ _SAMPLED = 50
 
 @dataclass(frozen=True)
 class Block:
-    """Whole documents that are taken in together: their windows, and how many documents there are."""
+    """Whole documents that are taken in together: their windows, how many documents there are, and how many of them have
+    no window."""
 
     windows: Sequence[Window]
     documents: int
+    empty: int = 0
 
     @cached_property
     def starts(self) -> np.ndarray:
@@ -34,9 +36,8 @@ class Block:
     @cached_property
     def hashes(self) -> np.ndarray:
         """[tokens]: of document and position."""
-        return np.concatenate(
-            [token_hashes(document_hash(one.document), one.offset + np.arange(len(one))) for one in self.windows]
-        )
+        each = [token_hashes(document_hash(one.document), one.offset + np.arange(len(one))) for one in self.windows]
+        return np.concatenate([np.zeros(0, np.uint64), *each])
 
     def locate(self, token: int) -> tuple[Window, slice]:
         """The window that holds a token, and the window's tokens among the block's."""
@@ -55,20 +56,16 @@ class Harvest:
         self.bands = Bands(features, examples)
         self.sample = WindowSample(_SAMPLED)
         self.tally = Tally.empty(len(features))
-        self.documents = 0
-        self._fresh_documents = 0
-        self._fresh_tally = Tally.empty(len(features))
+        self.documents = self.empty = self._entered = 0
         self._fresh: list[Context] = []
         self._fresh_examples: list[Context] = []
         self._fresh_sample: list[RandomWindow] = []
 
     def take(self, block: Block, values: np.ndarray) -> None:
         """A block's activations, [tokens, features]."""
-        self._fresh_documents += block.documents
         self.documents += block.documents
-        counted = Tally.of(values)
-        self.tally.add(counted)
-        self._fresh_tally.add(counted)
+        self.empty += block.empty
+        self.tally.add(Tally.of(values))
         for column in range(len(self.features)):
             self._fresh += self.best.offer(self._peaks(block, values[:, column], column))
         places = self.bands.candidates(values, block.hashes)
@@ -114,11 +111,12 @@ class Harvest:
         found: dict[tuple[int, ...], Context] = {}
         peaks: dict[str, list[int]] = {}
         for token in places[np.lexsort((block.hashes[places], -scores[places]))].tolist():
-            one = self._context(block, values, token, column)
-            held = peaks.setdefault(one.document, [])
-            if len(held) >= self.per_document or any(abs(one.position - other) < self.context for other in held):
+            window, span = block.locate(token)
+            position, held = window.offset + token - span.start, peaks.setdefault(window.document, [])
+            if len(held) >= self.per_document or any(abs(position - other) < self.context for other in held):
                 continue
-            held.append(one.position)
+            held.append(position)
+            one = self._context(block, values, token, column)
             found.setdefault(one.copy, one)
             if len(found) >= self.best.top:
                 break
@@ -129,28 +127,31 @@ class Harvest:
         place, order = token - span.start, int(block.hashes[token])
         return context_at(self.features[column], window, values[span], place, order, self.context)
 
-    def enter(self, journal: Journal) -> None:
-        """What is new since the last time, as one cell."""
-        if not self._fresh_documents:
+    def enter(self, journal: Journal | None) -> None:
+        """What is new since the last time, with the counts so far, as one cell of the journal, if there is one."""
+        if self.documents == self._entered:
             return
-        kept = {id(one) for feature in self.features for one in self.best.of(feature)}
-        plain = {
-            "documents": self._fresh_documents,
-            "tally": self._fresh_tally.plain(),
-            "contexts": [one.plain() for one in self._fresh if id(one) in kept],
-            "examples": [one.plain() for one in self._fresh_examples],
-            "sample": [one.plain() for one in self._fresh_sample],
-        }
-        journal.put(cell_key(stretch=self.documents), "stretch", plain)
-        self._fresh_documents, self._fresh_tally = 0, Tally.empty(len(self.features))
+        if journal is not None:
+            kept = {id(one) for feature in self.features for one in self.best.of(feature)}
+            plain = {
+                "documents": self.documents,
+                "empty": self.empty,
+                "tally": self.tally.plain(),
+                "contexts": [one.plain() for one in self._fresh if id(one) in kept],
+                "examples": [one.plain() for one in self._fresh_examples],
+                "sample": [one.plain() for one in self._fresh_sample],
+            }
+            journal.put(cell_key(stretch=self.documents), "stretch", plain)
+        self._entered = self.documents
         self._fresh, self._fresh_examples, self._fresh_sample = [], [], []
 
     def resume(self, journal: Journal) -> int:
         """Take in what the journal holds; returns how many documents that are."""
         for _, plain in journal.cells("stretch"):
-            self.documents += plain["documents"]
-            self.tally.add(Tally.from_plain(plain["tally"]))
+            self.documents, self.empty, tally = plain["documents"], plain["empty"], plain["tally"]
+            self.tally = Tally.from_plain(tally)
             self.best.offer(map(Context.of, plain["contexts"]))
             self.bands.offer(list(map(Context.of, plain["examples"])))
             self.sample.offer(list(map(RandomWindow.of, plain["sample"])))
+        self._entered = self.documents
         return self.documents

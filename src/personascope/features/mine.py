@@ -53,7 +53,7 @@ def mine_features(
     feature and octave of activation. Memory grows with features × contexts, and not with the corpus.
     The result is the same for any batch_tokens, but for scores that rounding brings into another order. journal: where
     finished stretches are entered every so many seconds; a second start goes on behind them.
-    Raises `UserError` on an index that the SAE does not have, and on an empty corpus.
+    Raises `UserError` on an index that the SAE does not have, and on a corpus without tokens.
     """
     chosen = [int(feature) for feature in features]
     if not chosen or len(set(chosen)) < len(chosen):
@@ -75,14 +75,16 @@ def mine_features(
         read = mapped_of(subject, passages, layer, "all", function, batch_tokens=batch_tokens)
         own = [rows[window.skipped :] for rows, window in zip(read, block.windows, strict=True)]
         before = harvest.tally.tokens
-        harvest.take(block, torch.cat(own).numpy())
+        harvest.take(block, torch.cat([torch.zeros(0, len(chosen)), *own]).numpy())
         for _ in range(before // 1000, harvest.tally.tokens // 1000):
             on_progress("", None)
-        if journal is not None and time.monotonic() - started >= every:
+        if time.monotonic() - started >= every:
             harvest.enter(journal)
             started = time.monotonic()
-    if journal is not None:
-        harvest.enter(journal)
+    if not harvest.tally.tokens:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in _left_out(source, harvest).items())
+        raise UserError(f"the corpus {source.name} gives no tokens to mine: {reasons or 'all of it is blank'}")
+    harvest.enter(journal)
     return Mined(
         model=subject.name,
         sae=sae.name,
@@ -91,7 +93,7 @@ def mine_features(
         context=context,
         features=tuple(chosen),
         documents=harvest.documents,
-        left_out=dict(source.left_out),
+        left_out=_left_out(source, harvest),
         contexts={feature: harvest.best.of(feature) for feature in chosen},
         examples={feature: harvest.bands.of(feature) for feature in chosen},
         sample=harvest.sample.windows,
@@ -112,6 +114,12 @@ def mining_rate(
 
 def _corpus(source: str | Path | Sequence[Any]) -> Corpus:
     return read_corpus(source) if isinstance(source, str | Path) else texts_corpus(source)
+
+
+def _left_out(source: Corpus, harvest: Harvest) -> dict[str, int]:
+    """How many records and documents could not be mined, by reason."""
+    empty = {"no tokens, or a chat that the template refuses": harvest.empty} if harvest.empty else {}
+    return {**source.left_out, **empty}
 
 
 def _function(
@@ -142,17 +150,18 @@ def _blocks(
 ) -> Iterator[Block]:
     """Whole documents together, of `size` tokens or a little more, until they end or `limit` tokens are reached."""
     held: list[Window] = []
-    count = waiting = 0
+    count = empty = waiting = 0
     for found in windows(subject, documents):
         if limit is not None and seen >= limit:
             break
         tokens = sum(map(len, found))
         held += found
         count += 1
+        empty += not found
         waiting += tokens
         seen += tokens
         if waiting >= size:
-            yield Block(held, count)
-            held, count, waiting = [], 0, 0
-    if held:
-        yield Block(held, count)
+            yield Block(held, count, empty)
+            held, count, empty, waiting = [], 0, 0, 0
+    if count:
+        yield Block(held, count, empty)

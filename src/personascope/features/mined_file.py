@@ -10,7 +10,7 @@ import numpy as np
 from personascope.errors import UserError
 from personascope.features.bands import octaves_of
 from personascope.features.contexts import Context
-from personascope.features.found import open_hdf5
+from personascope.features.found import DAMAGE, open_hdf5
 from personascope.features.mined import Mined
 from personascope.features.sample import RandomWindow
 from personascope.features.tally import Tally, edges
@@ -86,7 +86,7 @@ def load_mined(path: Path) -> Mined:
     with open_hdf5(path) as file:
         try:
             return _mined(file)
-        except (KeyError, OSError, ValueError) as error:
+        except DAMAGE as error:
             raise UserError(f"{path} does not hold mined features ({error}); run `features mine` again") from error
 
 

@@ -17,7 +17,8 @@ def edges() -> np.ndarray:
 
 def bins(values: np.ndarray) -> np.ndarray:
     """The histogram bin of each positive activation."""
-    places = np.floor((np.log2(values) - FIRST) * PER_OCTAVE)
+    # In float32 the logarithm of a value just below a bound is the bound's.
+    places = np.floor((np.log2(values, dtype=np.float64) - FIRST) * PER_OCTAVE)
     return np.clip(places, 0, BINS - 1).astype(np.int64)
 
 

@@ -36,7 +36,8 @@ class Window:
 
 
 def windows(subject: Subject, documents: Iterator[Document], longest: int = WINDOW) -> Iterator[list[Window]]:
-    """The windows of each document; none for one without tokens. Texts are tokenized as raw text, chats by the template."""
+    """The windows of each document. Texts are tokenized as raw text, chats by the template; none for a document without
+    tokens, and for a chat that the template refuses. Raises `UserError` on chats where there is no template."""
     longest = min(longest, subject.context or longest)
     while held := list(islice(documents, _TOGETHER)):
         for document, ids in zip(held, _encode(subject, held), strict=True):
@@ -47,30 +48,37 @@ def _encode(subject: Subject, documents: Sequence[Document]) -> list[list[int]]:
     """Token ids of each document, tokenized together."""
     ids: list[list[int]] = [[]] * len(documents)
     texts = [place for place, one in enumerate(documents) if isinstance(one.content, str)]
-    chats = [place for place, one in enumerate(documents) if not isinstance(one.content, str)]
+    rendered = {
+        place: text
+        for place, one in enumerate(documents)
+        if not isinstance(one.content, str) and (text := _rendered(subject, one)) is not None
+    }
     if texts:
         encoded: Any = subject.tokenizer([documents[place].content for place in texts], verbose=False)
         for place, row in zip(texts, encoded["input_ids"], strict=True):
             ids[place] = row
-    if chats:
-        rendered = [_rendered(subject, documents[place]) for place in chats]
-        encoded = subject.tokenizer(rendered, add_special_tokens=False, verbose=False)
-        for place, row in zip(chats, encoded["input_ids"], strict=True):
+    if rendered:
+        encoded = subject.tokenizer(list(rendered.values()), add_special_tokens=False, verbose=False)
+        for place, row in zip(rendered, encoded["input_ids"], strict=True):
             ids[place] = row
     return ids
 
 
-def _rendered(subject: Subject, document: Document) -> str:
-    """A chat as the template writes it. Raises `UserError` naming the document where the template refuses it."""
+def _rendered(subject: Subject, document: Document) -> str | None:
+    """A chat as the template writes it, None where the template refuses it."""
     try:
         return render(subject.tokenizer, subject.chat.folded(as_messages(document.content)), opens_response=False)
     except UserError as error:
-        raise UserError(f"{document.name}: {error}") from error
+        if not subject.chat.has_template:
+            raise UserError(f"{document.name}: {error}") from error
+        return None
 
 
 def _windows(name: str, ids: Sequence[int], bos: int | None, longest: int) -> list[Window]:
-    head = tuple(ids[:1]) if len(ids) and ids[0] == bos else ()
-    own, room = ids[len(head) :], longest - len(head)
+    # A text that was written down with its BOS has two; they count as one.
+    first = next((place for place, token in enumerate(ids) if token != bos), len(ids))
+    head, own = tuple(ids[: min(first, 1)]), ids[first:]
+    room = longest - len(head)
     return [
         Window(name, start, head + tuple(own[start : start + room]), len(head)) for start in range(0, len(own), room)
     ]

@@ -116,6 +116,6 @@ RECIPES: dict[str, Recipe] = {
             "final_logit_softcapping": 30.0,
             "max_position_embeddings": 4096,
         },
-        tokens=7_000_000,
+        tokens=10_000_000,
     ),
 }

@@ -5,6 +5,8 @@ from math import comb
 import numpy as np
 from scipy.stats import mannwhitneyu, rankdata
 
+from personascope.errors import NonFinite
+
 # Up to so many values in all the distribution is counted out.
 _EXACT = 120
 
@@ -13,12 +15,15 @@ def rank_sum_test(one: np.ndarray, other: np.ndarray) -> float:
     """Two-sided p that two samples come from one distribution, by the sum of their ranks.
 
     Exact given the ties, however many, for up to 120 values in all: every choice of ranks is counted. A normal
-    approximation with its correction for ties for more. Source: Mann & Whitney (1947); ties as in Lehmann (1975).
+    approximation with its correction for ties for more. Raises `NonFinite` on NaN and infinity. Source: Mann & Whitney
+    (1947); ties as in Lehmann (1975).
     """
     one, other = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
     if not len(one) or not len(other):
         return 1.0
     values = np.concatenate([one, other])
+    if not np.isfinite(values).all():
+        raise NonFinite("ranks need finite values; NaN or infinity is among those compared")
     if np.all(values == values[0]):
         return 1.0
     if len(values) > _EXACT:
@@ -29,7 +34,8 @@ def rank_sum_test(one: np.ndarray, other: np.ndarray) -> float:
     middle = len(one) * ranks.sum() / len(ranks)
     reach = abs(ranks[: len(one)].sum() - middle)
     sums = np.arange(len(counts))
-    return float(counts[np.abs(sums - middle) >= reach - 1e-9].sum() / comb(len(values), len(one)))
+    beyond = counts[np.abs(sums - middle) >= reach - 1e-9].sum()
+    return min(1.0, float(beyond / comb(len(values), len(one))))
 
 
 def _counts(ranks: np.ndarray, size: int) -> np.ndarray:

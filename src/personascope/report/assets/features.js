@@ -25,14 +25,14 @@ function Overview({ run, chosen, onChoose, order, onOrder }) {
     <h2>Features</h2>
     <div class="matrix tall"><table data-table="features">
       <thead><tr>${head("given", "feature")}${hasFound && head("value", "mean")}
-        ${hasContrast && html`<th>fires on</th><th>control</th>${head("auroc", "AUROC")}<th>p, corrected</th>`}
+        ${hasContrast && html`<th>difference</th><th>fires on</th><th>control</th>${head("auroc", "AUROC")}<th>p, corrected</th>`}
         ${hasFound && !hasContrast && html`<th>fires on</th>`}
         ${hasMined && html`${head("rate", "rate")}<th>strongest</th>`}<th>promotes</th></tr></thead>
       <tbody>${run.features.map((one, place) => [one, place]).sort(([a], [b]) => keyOf(b, order) - keyOf(a, order)).map(([one, place]) => html`
         <tr key=${one.feature} data-feature=${one.feature} class=${place === chosen ? "chosen" : ""} onClick=${() => onChoose(place)}>
           <td><button class="link" aria-pressed=${place === chosen} onClick=${() => onChoose(place)}>${one.feature}</button>${one.label && html` <small>${one.label}</small>`}</td>
           ${hasFound && html`<td data-figure="value">${number(one.found?.value)}</td>`}
-          ${hasContrast && html`<td>${percent(one.found?.share)}</td><td>${percent(one.found?.control_share)}</td>
+          ${hasContrast && html`<td data-figure="difference">${number(one.found?.difference)}</td><td>${percent(one.found?.share)}</td><td>${percent(one.found?.control_share)}</td>
             <td data-figure="auroc">${number(one.found?.auroc)}</td><td>${number(one.found?.corrected)}</td>`}
           ${hasFound && !hasContrast && html`<td>${percent(one.found?.share)}</td>`}
           ${hasMined && html`<td data-figure="rate">${percent(one.mined?.rate)}</td><td>${number(one.mined?.contexts[0]?.score)}</td>`}
