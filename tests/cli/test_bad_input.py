@@ -211,7 +211,7 @@ def test_ctrl_c_half_way_keeps_what_is_finished_and_the_same_command_goes_on(pla
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place) as process:
         deadline = time.monotonic() + 120
         shown = place / "w" / "journal.sqlite-wal"
-        while time.monotonic() < deadline and (not shown.exists() or shown.stat().st_size < 200_000):
+        while time.monotonic() < deadline and (not shown.exists() or shown.stat().st_size < 60_000):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)

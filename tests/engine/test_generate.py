@@ -6,8 +6,9 @@ import transformers as tf
 from zoo import VOCABULARY, byte_tokenizer, tiny_subject
 
 import personascope as ps
-from personascope.engine.forward import Passage, activations_of, logits_of, projections_of
+from personascope.engine.forward import Passage, activations_of, projections_of
 from personascope.engine.generate import run_requests
+from personascope.engine.logits import logits_of
 from personascope.engine.rows import Request
 from personascope.subject import Subject
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from zoo import VOCABULARY
 
 import personascope as ps
-from personascope.engine.forward import Passage, activations_of, logits_of, projections_of
+from personascope.engine.forward import Passage, activations_of, projections_of
+from personascope.engine.logits import logits_of
 from personascope.subject import Subject
 
 PROMPTS = [

@@ -12,17 +12,9 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from personascope.engine.cache import most_rows
-from personascope.engine.forward import (
-    Passage,
-    activations_of,
-    finite,
-    logprobs_of,
-    pass_tokens,
-    picked,
-    token_logprobs,
-    visitor,
-)
+from personascope.engine.forward import Passage, activations_of, finite, visitor
 from personascope.engine.hooks import run
+from personascope.engine.logits import logprobs_of, pass_tokens, picked, token_logprobs
 from personascope.engine.readers import Activations
 from personascope.engine.spans import batches
 from personascope.errors import UserError

@@ -1,8 +1,7 @@
-"""Teacher-forced passes over texts that already exist: activations, projections, logits, in batches, writes included."""
+"""Teacher-forced passes over texts that already exist: activations, means, projections, in batches, writes included."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,6 @@ from personascope.subject import Prompt, Subject
 # Tokens of a pass, by default: what keeps a GPU busy, and on a CPU what stays near its caches.
 BATCH_TOKENS = 8_192
 _BATCH_TOKENS_CPU = 2_048
-# Logits held at once where each is used where it was made, in numbers: a large vocabulary makes passes smaller.
-_LOGITS = 2**28
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Passages that run together, right-padded: without a mask, since no token sees what comes after it."""
 
     indices: list[int]
@@ -66,24 +63,25 @@ class _Group:
         ]
 
 
-def _groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int | None) -> Iterator[_Group]:
-    batch_tokens = _default_tokens(subject) if batch_tokens is None else batch_tokens
+def groups(subject: Subject, passages: Sequence[Passage], batch_tokens: int | None) -> Iterator[Group]:
+    """Passages of like length together, once all of them are known to fit the subject. Raises `UserError` otherwise."""
+    batch_tokens = default_tokens(subject) if batch_tokens is None else batch_tokens
     for passage in passages:
         subject.check_length(len(passage))
         check_width(
             (d for w in passage.writes for d in w.directions), subject.hidden_size, subject.n_layers, subject.name
         )
     for indices in batches([len(passage) for passage in passages], batch_tokens):
-        yield _Group(indices, [passages[index] for index in indices])
+        yield Group(indices, [passages[index] for index in indices])
 
 
-def _default_tokens(subject: Subject) -> int:
+def default_tokens(subject: Subject) -> int:
     return _BATCH_TOKENS_CPU if subject.input_device.type == "cpu" else BATCH_TOKENS
 
 
-def _run(
+def run_group(
     subject: Subject,
-    group: _Group,
+    group: Group,
     readers: Sequence[Reader],
     pick: Callable[[Tensor], Tensor] | None = None,
 ) -> Any:
@@ -127,10 +125,10 @@ def activations_of(
     selection, layers = select(tokens), tuple(map(subject.check_layer, layers))
     reader = Activations(layers, when)
     out: list[Tensor] = [torch.empty(0)] * len(passages)
-    for group in _groups(subject, passages, batch_tokens):
+    for group in groups(subject, passages, batch_tokens):
         places = group.places(selection)
         reader.places = torch.tensor([place for row in places for place in row], dtype=torch.long)
-        _run(subject, group, [reader])
+        run_group(subject, group, [reader])
         for index, part in zip(group.indices, reader.collect().split([len(row) for row in places]), strict=True):
             out[index] = finite(part, 1, layers, passages[index].prompt, subject)
     return out
@@ -153,10 +151,10 @@ def mapped_of(
     selection = select(tokens)
     reader = Mapped(subject.check_layer(layer), function, when)
     out: list[Tensor] = [torch.empty(0)] * len(passages)
-    for group in _groups(subject, passages, batch_tokens):
+    for group in groups(subject, passages, batch_tokens):
         places = group.places(selection)
         reader.places = torch.tensor([place for row in places for place in row], dtype=torch.long)
-        _run(subject, group, [reader])
+        run_group(subject, group, [reader])
         for index, part in zip(group.indices, reader.collect().split([len(row) for row in places]), strict=True):
             out[index] = finite(part[:, None], 1, [layer], passages[index].prompt, subject)[:, 0]
     return out
@@ -178,7 +176,7 @@ def means_of(
     selections, layers = [select(one) for one in tokens], tuple(map(subject.check_layer, layers))
     out = torch.empty(len(passages), len(selections), len(layers), subject.hidden_size)
     reader = Means(layers, len(selections), subject, when)
-    for group in _groups(subject, passages, batch_tokens):
+    for group in groups(subject, passages, batch_tokens):
         slots = [reader.open() for _ in group.passages]
         chosen = [group.places(selection) for selection in selections]
         for selection, rows in zip(selections, chosen, strict=True):
@@ -196,7 +194,7 @@ def means_of(
             )
             for selection, rows in zip(selections, chosen, strict=True)
         ]
-        _run(subject, group, [reader])
+        run_group(subject, group, [reader])
         for row, (slot, index) in enumerate(zip(slots, group.indices, strict=True)):
             means = reader.take(slot)
             held = [place for place, rows in enumerate(chosen) if rows[row]]
@@ -231,8 +229,8 @@ def projections_of(
     check_width(directions, subject.hidden_size, subject.n_layers, subject.name)
     reader = Projections(tuple(directions), subject, when)
     out: list[Projected] = [Projected({}, {})] * len(passages)
-    for group in _groups(subject, passages, batch_tokens):
-        _run(subject, group, [reader])
+    for group in groups(subject, passages, batch_tokens):
+        run_group(subject, group, [reader])
         values = reader.collect()
         for row, index in enumerate(group.indices):
             out[index] = split_columns(values[row, : len(passages[index])], reader.columns)
@@ -244,57 +242,6 @@ def split_columns(values: np.ndarray, columns: Sequence[tuple[int, str]]) -> Pro
     projections = {f"{name}@{layer}": values[:, c] for c, (layer, name) in enumerate(columns) if name}
     norms = {layer: values[:, c] for c, (layer, name) in enumerate(columns) if not name}
     return Projected(projections, norms)
-
-
-def logits_of(
-    subject: Subject,
-    passages: Sequence[Passage],
-    tokens: str | Selection = "sampling",
-    batch_tokens: int | None = None,
-) -> list[Tensor]:
-    """Per passage the logits after each selected token: [selected tokens, vocabulary] float32 on the CPU."""
-    selection = select(tokens)
-    out: list[Tensor] = [torch.empty(0)] * len(passages)
-    for group in _groups(subject, passages, batch_tokens):
-        places = group.places(selection)
-        flat = torch.tensor([place for row in places for place in row], dtype=torch.long)
-        output = _run(subject, group, [], partial(picked, flat))
-        rows = output.logits[0].float().cpu().split([len(row) for row in places])
-        for index, part in zip(group.indices, rows, strict=True):
-            out[index] = part
-    return out
-
-
-def logprobs_of(subject: Subject, passages: Sequence[Passage], batch_tokens: int | None = None) -> list[Tensor]:
-    """Per passage the natural log-probability of every token of its response: [response] float64 on the CPU. The logits do
-    not leave the device."""
-    selection, out = select("sampling"), [torch.empty(0, dtype=torch.float64)] * len(passages)
-    for group in _groups(subject, passages, pass_tokens(subject, batch_tokens)):
-        places = group.places(selection)
-        flat = torch.tensor([place for row in places for place in row], dtype=torch.long)
-        logits = _run(subject, group, [], partial(picked, flat)).logits[0].float()
-        tokens = [token for passage in group.passages for token in passage.response]
-        rows = token_logprobs(logits, tokens).split([len(row) for row in places])
-        for index, part in zip(group.indices, rows, strict=True):
-            out[index] = part
-    return out
-
-
-def pass_tokens(subject: Subject, batch_tokens: int | None) -> int:
-    """How many tokens run together where each has its logits."""
-    most = max(1, _LOGITS // len(subject.tokenizer))
-    return min(most, _default_tokens(subject) if batch_tokens is None else batch_tokens)
-
-
-def token_logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
-    """[tokens] float64 on the CPU: the log-probability of each token under its row of logits, [tokens, vocabulary]."""
-    chosen = torch.tensor(tokens, device=logits.device)
-    return (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).double().cpu()
-
-
-def picked(flat: Tensor, hidden: Tensor) -> Tensor:
-    """The chosen tokens of the last hidden states: [1, chosen, hidden] of [rows, tokens, hidden]."""
-    return hidden.reshape(1, -1, hidden.shape[-1])[:, flat.to(hidden.device)]
 
 
 def finite(values: Tensor, axis: int, layers: Sequence[int], prompt: Prompt, subject: Subject) -> Tensor:

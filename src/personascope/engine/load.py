@@ -5,8 +5,9 @@ from typing import Any, Literal
 import torch
 
 from personascope.engine.choose import Sampling
-from personascope.engine.forward import Passage, logits_of
+from personascope.engine.forward import Passage
 from personascope.engine.hooks import run
+from personascope.engine.logits import logits_of
 from personascope.engine.rows import Generation, Request
 from personascope.engine.stream import RowStream
 from personascope.errors import NonFinite, UserError

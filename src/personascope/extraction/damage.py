@@ -11,8 +11,9 @@ from personascope.corpora import neutral_questions
 from personascope.directions import Direction
 from personascope.engine.cells import Cells
 from personascope.engine.choose import Sampling
-from personascope.engine.forward import Passage, logits_of
+from personascope.engine.forward import Passage
 from personascope.engine.generate import run_requests
+from personascope.engine.logits import logits_of
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Request
 from personascope.engine.writes import add
