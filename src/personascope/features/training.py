@@ -39,7 +39,7 @@ class SaeRecipe:
     seed: int = 0
 
 
-SAE_RECIPES = {"llama": SaeRecipe(layer=3), "gemma2": SaeRecipe(layer=2, tokens=400_000)}
+SAE_RECIPES = {"llama": SaeRecipe(layer=3), "gemma2": SaeRecipe(layer=3, tokens=400_000)}
 
 
 def train_sae(
