@@ -57,20 +57,14 @@ def speed(device: str, dtype: str, rounds: int) -> dict[str, Any]:
     layer = subject.n_layers // 2
     sae = random_sae(subject.hidden_size, FEATURES, layer)
     chosen = list(range(0, FEATURES, FEATURES // CHOSEN))[:CHOSEN]
-    documents, count = [], 0
-    organism = ps.load("organism:llama")
-    for one, found in zip(
-        own_corpus(organism).documents(), windows(organism, own_corpus(organism).documents()), strict=False
-    ):
+    documents, held, count = [], [], 0
+    for one in own_corpus(ps.load("organism:llama")).documents():
+        (found,) = windows(subject, iter([one]))
         documents.append(one.content)
+        held += found
         count += sum(map(len, found))
         if count >= TOKENS:
             break
-    held = [
-        one
-        for found in windows(subject, islice(ps.features.mine._corpus(documents).documents(), None))
-        for one in found
-    ]
     passages = [Passage(one.prompt) for one in held]
     whole = sae.chosen(None, device)
 

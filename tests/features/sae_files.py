@@ -204,7 +204,10 @@ def lens_state(**more: Tensor) -> dict[str, Tensor]:
 def lens_standard(folder: Path) -> Written:
     """With every token at length √D."""
     s = lens_state()
-    norm = lambda x: x.norm(dim=-1, keepdim=True) / math.sqrt(D)  # noqa: E731
+
+    def norm(x: torch.Tensor) -> torch.Tensor:
+        return x.norm(dim=-1, keepdim=True) / math.sqrt(D)
+
     return Written(
         lens(folder, "standard", s, normalize_activations="constant_norm_rescale"),
         lambda x: ((x / norm(x) - s["b_dec"]) @ s["W_enc"] + s["b_enc"]).clamp(min=0),

@@ -10,8 +10,8 @@ import torch
 from judging.server import Server
 
 import personascope as ps
-from personascope.cli.find import visible
 from personascope.cli.main import run
+from personascope.cli.terminal import printable
 from personascope.errors import UserError
 from personascope.features.mined_file import load_mined
 
@@ -35,6 +35,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "half").mkdir()
     (folder / "half" / "run.json").write_text((folder / "mined" / "run.json").read_text())
     return folder
+
+
+def copy_sae(folder: Path, **change: torch.Tensor) -> None:
+    """The shipped SAE with other tensors, in its own format."""
+    shipped = Path(ps.__file__).parent / "organisms" / "shipped" / "llama" / "sae"
+    folder.mkdir()
+    state = torch.load(shipped / "ae.pt", weights_only=True)
+    assert change.keys() <= state.keys()
+    torch.save(state | change, folder / "ae.pt")
+    (folder / "config.json").write_text((shipped / "config.json").read_text())
 
 
 def mining(folder: Path) -> list[str]:
@@ -115,10 +125,21 @@ def test_steering_with_features_is_judged(place, capsys):
     assert [(one["feature"], one["length"]) for one in doses] == [(None, 0.0), (3, 0.5), (None, 0.5)]
 
 
+def test_what_steering_would_take_is_what_it_takes(place, capsys):
+    arguments = ["--trait", "pirate", "--trait", "evil", "--features", "3,5", "--questions", "2", "--length", "0.5"]
+    assert run(["features", "steer", MODEL, *arguments, "--out", str(place / "none"), "--estimate", "--json"]) == 0
+    # Two personas: nothing, two features and a random direction, two questions each.
+    assert said(capsys)["rollouts"] == 16 and not (place / "none").exists()
+
+
 def test_a_direction_is_taken_apart(place, capsys):
     assert run(["features", "decompose", MODEL, "--directions", str(place / "good"), "--terms", "3", "--json"]) == 0
     (one,) = said(capsys)["directions"]
     assert one["direction"] == "evil@3" and len(one["terms"]) == 3
+    out = place / "sums.json"
+    assert run(["features", "decompose", MODEL, "--directions", str(place / "good"), "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["directions"][0]["direction"] == "evil@3"
+    assert "evil@3" in capsys.readouterr().out
 
 
 def test_a_summary_says_what_is_there_and_what_is_missing(place, capsys):
@@ -144,12 +165,9 @@ def test_a_summary_passes_over_what_is_no_run(place, capsys, tmp_path):
 def test_a_feature_whose_column_is_empty_is_mined_like_any_other(place, capsys, tmp_path):
     sae = ps.load_sae(MODEL)
     feature, folder = int(load_mined(place / "mined" / "mined.h5").features[0]), tmp_path / "resid_post_layer_3"
-    folder.mkdir()
-    shipped = Path(ps.__file__).parent / "organisms" / "shipped" / "llama" / "sae"
-    state = torch.load(shipped / "ae.pt", weights_only=True)
-    state["decoder.weight"][:, feature] = 0.0
-    torch.save(state, folder / "ae.pt")
-    (folder / "config.json").write_text((shipped / "config.json").read_text())
+    decoder = sae.decoder.T.clone()
+    decoder[:, feature] = 0.0
+    copy_sae(folder, **{"decoder.weight": decoder})
     assert sae.direction(feature).norm > 0
     arguments = ["--sae", str(folder), "--features", str(feature), "--corpus", str(place / "corpus.txt")]
     assert run(["features", "mine", MODEL, *arguments, "--out", str(tmp_path / "mined"), "--json"]) == 0
@@ -170,17 +188,17 @@ def test_features_found_with_another_sae_are_noticed(place, capsys, tmp_path):
         check_found(found, replace(sae, layer=2))
 
 
-def test_prompts_that_are_their_own_controls_have_no_features(place, capsys, tmp_path):
-    (tmp_path / "same.jsonl").write_text('{"content": "Hello."}\n' * 4)
-    same, out = str(tmp_path / "same.jsonl"), str(tmp_path / "out")
-    assert run(["features", "find", MODEL, "--prompts", same, "--control", same, "--out", out]) == 0
+def test_an_sae_that_never_fires_has_no_features(place, capsys, tmp_path):
+    sae, out = tmp_path / "resid_post_layer_3", str(tmp_path / "out")
+    copy_sae(sae, threshold=torch.tensor(1e9))
+    assert run(["features", "find", MODEL, "--sae", str(sae), "--out", out]) == 0
     assert "No feature fires on the prompts more" in capsys.readouterr().out
     assert run(["features", "mine", MODEL, "--found", out, "--corpus", str(place / "corpus.txt")]) == 2
     assert "found no features" in capsys.readouterr().err
 
 
 def test_a_corpus_does_not_drive_the_terminal(place, capsys):
-    assert visible("a\x1b[2J\r\n\x9b\x7fü") == "a␛[2J␍⏎\ufffd\ufffdü"
+    assert printable("a\x1b[2J\r\n\x9b\x7fü") == "a␛[2J␍⏎\ufffd\ufffdü"
 
 
 def test_an_estimate_runs_nothing_to_the_end(place, capsys):
@@ -213,6 +231,7 @@ def test_an_estimate_runs_nothing_to_the_end(place, capsys):
         (["steer", MODEL, "--trait", "evill", "--features", "3"], "evil"),
         (["steer", MODEL, "--trait", "evil", "--features", "3", "--length", "nan"], "--length nan"),
         (["steer", MODEL, "--trait", "evil", "--features", "3", "--length", "0"], "--length 0"),
+        (["steer", MODEL, "--trait", "evil", "--features", "3", "--questions", "0"], "questions=0"),
         (["decompose", MODEL, "--directions", "{}/elsewhere"], "--layers 3"),
         (["decompose", MODEL, "--directions", "{}/good", "--name", "good"], "no direction"),
         (["summary", "{}/nothing"], "no folder"),

@@ -154,3 +154,17 @@ def test_a_file_cut_short_is_said_to_be(subject, tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(UserError, match="cut short"):
         Found.load(path)
+
+
+def test_equal_prompts_are_in_one_half(subject):
+    found = find_features(subject, sae_for(subject), [*SELF, *SELF], OTHER, top=3)
+    chose = {found.prompts[place] for place in found.contrast.choosing}
+    reported = {text for place, text in enumerate(found.prompts) if place not in set(found.contrast.choosing.tolist())}
+    assert not chose & reported and chose | reported == set(found.prompts)
+    with pytest.raises(UserError, match="different"):
+        find_features(subject, sae_for(subject), SELF[:1] * 8, OTHER, top=3)
+
+
+def test_half_a_character_is_said_to_be_one(subject):
+    with pytest.raises(UserError, match="lone surrogate"):
+        find_features(subject, sae_for(subject), ["who are \ud800you?"], top=3)

@@ -291,3 +291,21 @@ def test_a_file_that_is_not_whole_is_said_to_be(subject, tmp_path, damage):
             file.create_group("features")
     with pytest.raises(UserError, match=r"mined\.h5"):
         load_mined(path)
+
+
+def test_an_organisms_own_text_is_the_same_from_any_place_on(llama):
+    from itertools import islice
+
+    from personascope.features import own_text
+
+    text = own_text.OwnText(llama.truth, 3)
+    first = list(islice(text.documents(), 5))
+    assert list(islice(text.documents(3), 2)) == first[3:]
+    drawn, real = [], own_text.Sampler
+    own_text.Sampler = lambda *rest, **settings: drawn.append(1) or real(*rest, **settings)
+    try:
+        (far,) = islice(own_corpus(llama, 3).documents(2_000), 1)
+    finally:
+        own_text.Sampler = real
+    assert far.name == "2000" and len(drawn) == 1
+    assert [dict(one) for one in text.conversation("2000").messages] == far.content

@@ -1,9 +1,11 @@
 """The view of features, in a real browser."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from report.browser import chromium, opened
 
 import personascope as ps
@@ -84,8 +86,10 @@ def test_what_was_found_has_a_page_before_anything_is_mined(runs: tuple[Path, Pa
 
 def test_a_run_that_found_nothing_has_a_page_that_says_so(llama: Subject, tmp_path: Path) -> None:
     folder = RunFolder.open(tmp_path / "none", "features find", Config({}), llama.describe(), 0)
+    sae = ps.load_sae("organism:llama")
     with folder.running():
-        save_found(folder, find_features(llama, ps.load_sae("organism:llama"), ["Hi."] * 4, ["Hi."] * 4), {})
+        silent = replace(sae, encoder_bias=torch.full_like(sae.encoder_bias, -1e9))
+        save_found(folder, find_features(llama, silent, SELF, OTHER), {})
     with opened(folder.path / "report.html") as tab:
         assert "No feature fires" in tab.locator("main").inner_text()
         assert tab.complaints == []

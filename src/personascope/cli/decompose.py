@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, sae_for
+from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, lenses_of, sae_for
 from personascope.cli.terminal import (
     DeviceOption,
     DtypeOption,
     JsonOption,
     ModelArgument,
+    SeedOption,
     emit,
+    printable,
     quiet_libraries,
     table,
 )
@@ -20,6 +22,7 @@ from personascope.engine import load
 from personascope.errors import UserError
 from personascope.features.decompose import Decomposition, decompose
 from personascope.features.sae import sae_layer
+from personascope.runs import write_json
 
 
 def decompose_command(
@@ -32,6 +35,8 @@ def decompose_command(
     layer: LayerOption = None,
     trainer: TrainerOption = None,
     terms: Annotated[int, typer.Option("--terms", help="features in the sum")] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write the sums to")] = None,
+    seed: SeedOption = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
@@ -50,16 +55,16 @@ def decompose_command(
         raise UserError(
             f"{lacking[0]!r} has no direction at layer {at}, which the SAE reads; extract it with --layers {at}"
         )
-    found = [decompose(held[one][at], chosen, terms) for one in name or held]
+    found = [decompose(held[one][at], chosen, terms, seed) for one in name or held]
+    result = {"sae": chosen.name, "layer": at, "directions": [one.describe() for one in found]}
+    if out is not None:
+        write_json(out, result)
     if as_json:
-        emit({"sae": chosen.name, "layer": at, "directions": [one.describe() for one in found]})
+        emit(result)
         return
     for one in found:
-        promoted = {
-            term.feature: [token for token, _ in chosen.direction(term.feature).tokens(subject, 5).promoted]
-            for term in one.terms
-        }
-        _print(one, promoted)
+        lenses = lenses_of(chosen, subject, [term.feature for term in one.terms])
+        _print(one, {feature: [token for token, _ in lens.promoted[:5]] for feature, lens in lenses.items()})
 
 
 def _print(found: Decomposition, promoted: dict[int, list[str]]) -> None:
@@ -70,7 +75,7 @@ def _print(found: Decomposition, promoted: dict[int, list[str]]) -> None:
             f"{term.cosine:+.2f}",
             f"{term.explained:.0%}",
             f"{rival:.0%}",
-            " ".join(token.strip() or "␣" for token in promoted[term.feature]),
+            printable(" ".join(token.strip() or "␣" for token in promoted[term.feature])),
         ]
         for term, rival in zip(found.terms, found.random_explained, strict=True)
     ]

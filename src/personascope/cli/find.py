@@ -14,6 +14,7 @@ from personascope.cli.terminal import (
     OutOption,
     SeedOption,
     emit,
+    printable,
     quiet_libraries,
     say,
     table,
@@ -88,20 +89,11 @@ def find_command(
     print(f"\nreport  {page}")
 
 
-# Control characters as signs: what a corpus or a model wrote must not drive the terminal.
-_SIGNS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(127, 160), "�") | {10: "⏎"}
-
-
-def visible(text: str) -> str:
-    """Text for the terminal, its control characters as signs."""
-    return text.translate(_SIGNS)
-
-
 def print_found(found: Found, promoted: dict[int, list[str]]) -> None:
     """The features in a table, and what the numbers are of."""
     rows = []
     for one in found.describe()["features"]:
-        words = visible(" ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5]))
+        words = printable(" ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5]))
         row = [str(one["feature"]), f"{one['value']:.2f}", f"{one['share']:.0%}"]
         if found.contrast is not None:
             row += [

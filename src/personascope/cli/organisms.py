@@ -31,7 +31,7 @@ def list_organisms(as_json: JsonOption = False) -> None:
             folder: Path | None = organism_folder(name)
         except UserError:
             folder = None
-        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6 if folder else 0.0
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6 if folder else 0.0
         shape = f"{recipe.architecture['hidden_size']} × {recipe.architecture['num_hidden_layers']}"
         rows.append([f"organism:{name}", shape, recipe.tokenizer, f"{size:.1f} MB", str(folder or "not here")])
     if as_json:
@@ -116,7 +116,9 @@ def feature_figures(
 
     quiet_libraries()
     measured = [measure_features(name, conversations, mined, seed, say) for name in names or RECIPES]
-    print(write_text(out, feature_page(measured, "personascope organisms feature-figures")))
+    asked = " ".join(["personascope organisms feature-figures", *(names or ())])
+    command = f"{asked} --conversations {conversations} --tokens {mined}" + (f" --seed {seed}" if seed else "")
+    print(write_text(out, feature_page(measured, command)))
 
 
 @app.command("figures")

@@ -13,6 +13,7 @@ from personascope.errors import UserError
 from personascope.features.found import Found
 from personascope.features.load import load_sae
 from personascope.features.sae import SAE, check_fits
+from personascope.report.features import FOUND
 from personascope.subject import Subject
 
 SaeOption = Annotated[
@@ -27,8 +28,6 @@ FeaturesOption = Annotated[str | None, typer.Option("--features", help="such as 
 FoundOption = Annotated[
     Path | None, typer.Option("--found", help="run folder of `features find`: the features it found")
 ]
-
-FOUND_FILE, MINED_FILE, RESULT_FILE = "found.h5", "mined.h5", "features.json"
 
 
 def sae_for(subject: Subject, source: str | None, layer: int | None, trainer: int | None) -> SAE:
@@ -67,7 +66,7 @@ def check_found(held: Found | None, sae: SAE) -> None:
 def features_of(features: str | None, found: Path | None) -> tuple[list[int], Found | None]:
     """The features of `--features` and `--found`. Raises `UserError` where neither names any."""
     named = read_numbers(features, "--features") if features else []
-    held = Found.load(found / FOUND_FILE if found.is_dir() else found) if found is not None else None
+    held = Found.load(found / FOUND if found.is_dir() else found) if found is not None else None
     listed = list(dict.fromkeys([*(int(one) for one in (held.indices if held else ())), *named]))
     if not listed and held is not None:
         raise UserError(f"{found} found no features; name some with --features, or find others")

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from personascope.cli.find import print_found, visible
-from personascope.cli.saes import FOUND_FILE, MINED_FILE, RESULT_FILE
-from personascope.cli.terminal import JsonOption, emit, progress, quiet_libraries, say, stdout, table
+from personascope.cli.find import print_found
+from personascope.cli.terminal import JsonOption, emit, printable, progress, quiet_libraries, say, stdout, table
 from personascope.directions.direction import TokenLens
 from personascope.errors import UserError
 from personascope.features.contexts import Context
@@ -20,7 +19,7 @@ from personascope.features.mined import Mined
 from personascope.features.mined_file import load_mined
 from personascope.features.neuronpedia import neuronpedia_records
 from personascope.judging.endpoint import Endpoint
-from personascope.report.features import save_labels
+from personascope.report.features import FOUND, MINED, RESULT, save_labels
 from personascope.runs import RunFolder, write_json
 
 _AROUND = 12
@@ -48,8 +47,8 @@ def show_command(
             raise UserError(
                 f"{run} holds no contexts to explain or export; mine some with `features mine --found {run}`"
             )
-        plain = folder.load_json(RESULT_FILE)
-        found = Found.load(run / FOUND_FILE)
+        plain = folder.load_json(RESULT)
+        found = Found.load(run / FOUND)
         if as_json:
             emit(_only(plain, feature))
             return
@@ -59,8 +58,8 @@ def show_command(
         raise UserError(
             f"{run} is a run of `personascope {folder.what}`; give one of `features find` or `features mine`"
         )
-    plain = folder.load_json(RESULT_FILE)
-    mined = load_mined(run / MINED_FILE)
+    plain = folder.load_json(RESULT)
+    mined = load_mined(run / MINED)
     unknown = sorted(set(feature or ()) - set(mined.features))
     if unknown:
         raise UserError(f"feature {unknown[0]} was not mined here; there are {', '.join(map(str, mined.features))}")
@@ -107,11 +106,11 @@ def print_contexts(
         head.append(f"  fires on {rates[column]:.2%} of tokens, mean {means[column]:.2f}", style="not bold")
         if "label" in record:
             score = f" (tells {record['label_score']:.2f})" if record["label_score"] is not None else ""
-            head.append(f"  {visible(record['label'])}{score}", style="italic not bold")
+            head.append(f"  {printable(record['label'])}{score}", style="italic not bold")
         stdout.print(head)
         if record.get("promoted"):
             words = " ".join(token.strip() or "␣" for token, _ in record["promoted"])
-            stdout.print(Text(f"  promotes {visible(words)}", style="dim"))
+            stdout.print(Text(f"  promotes {printable(words)}", style="dim"))
         for one in mined.contexts[feature][:count]:
             stdout.print(_line(mined, one))
         if not mined.contexts[feature]:
@@ -121,7 +120,7 @@ def print_contexts(
 def _line(mined: Mined, one: Context) -> Text:
     """A context's surroundings of its peak, tokens marked that have at least half of its activation."""
     line = Text(f"  {one.score:7.2f}  ", no_wrap=True, overflow="ellipsis")
-    pieces = list(map(visible, mined.pieces(one.ids)))
+    pieces = list(map(printable, mined.pieces(one.ids)))
     start = max(0, one.peak - _AROUND)
     for strong, group in groupby(
         range(start, min(len(pieces), one.peak + 4)), lambda place: one.activations[place] >= one.score / 2
@@ -164,8 +163,8 @@ def summary_command(
 
 
 _EXPECTED = {
-    "features find": (FOUND_FILE, RESULT_FILE, "report.html"),
-    "features mine": (MINED_FILE, RESULT_FILE, "report.html"),
+    "features find": (FOUND, RESULT, "report.html"),
+    "features mine": (MINED, RESULT, "report.html"),
     "features steer": ("steering.json",),
 }
 
@@ -185,11 +184,11 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     holds = "–"
     try:
         if folder.what == "features find" and not missing:
-            found = Found.load(folder.path / FOUND_FILE)
+            found = Found.load(folder.path / FOUND)
             holds = f"{len(found.indices)} of {found.n_features:,} features, {len(found.prompts)} prompts"
             holds += f", {len(found.controls)} controls" if found.controls else ""
         elif folder.what == "features mine" and not missing:
-            mined = load_mined(folder.path / MINED_FILE)
+            mined = load_mined(folder.path / MINED)
             count = sum(map(len, mined.contexts.values()))
             holds = f"{len(mined.features)} features, {count} contexts of {mined.tally.tokens:,} tokens"
     except UserError:

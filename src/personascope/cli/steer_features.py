@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from personascope.cli.estimate import estimate_sampling
+from personascope.cli.judges import estimate_judging
 from personascope.cli.saes import (
     FeaturesOption,
     FoundOption,
@@ -20,6 +22,7 @@ from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
     DtypeOption,
+    EstimateOption,
     JsonOption,
     ModelArgument,
     OutOption,
@@ -32,7 +35,7 @@ from personascope.cli.terminal import (
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
-from personascope.features.steering import LENGTHS, FeatureDose, steer_features
+from personascope.features.steering import LENGTHS, FeatureDose, feature_trials, steer_features
 from personascope.judging import judge_for
 from personascope.personas import load_persona
 from personascope.runs import Config, RunFolder, cell_key, write_json
@@ -57,6 +60,7 @@ def steer_command(
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
     batch_size: BatchOption = None,
+    estimate: EstimateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Steer fresh conversations with features' decoder columns, and judge what is said."""
@@ -75,6 +79,13 @@ def steer_command(
         raise UserError(f"steering is judged, and no judge knows {subject.name}; give --judge chat")
     chosen = sae_for(subject, sae, layer, trainer)
     check_found(held, chosen)
+    wanted = {one.name: listed for one in personas}
+    if estimate:
+        trials = [trial for _, _, trial in feature_trials(subject, chosen, wanted, personas, lengths, questions)]
+        rows = [(one, sum(len(trial.questions) for trial in trials if trial.persona is one)) for one in personas]
+        judging = estimate_judging(scorer, rows, max_new_tokens, None)
+        estimate_sampling(subject, sum(count for _, count in rows), max_new_tokens, as_json, judging)
+        return
     identity: dict[str, Any] = {"sae": chosen.digest, "questions": questions, "max_new_tokens": max_new_tokens}
     identity |= {"judge": judge}
     extent = {"features": listed, "traits": [one.name for one in personas], "lengths": list(lengths)}
@@ -85,7 +96,7 @@ def steer_command(
         doses = steer_features(
             subject,
             chosen,
-            {one.name: listed for one in personas},
+            wanted,
             personas,
             scorer,
             lengths,

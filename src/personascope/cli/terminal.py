@@ -31,6 +31,8 @@ DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat
 BatchOption = Annotated[int | None, typer.Option("--batch-size", help="rows at once; what memory holds by default")]
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="say what it would cost, and stop")]
 
+_SIGNS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(127, 160), "�") | {10: "⏎"}
+
 stderr = Console(stderr=True, highlight=False)
 # A pipe has no width: what goes into one is not broken into lines.
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -39,6 +41,11 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 def say(text: str) -> None:
     """A line for the user to read, on stderr."""
     stderr.print(text, markup=False, emoji=False)
+
+
+def printable(text: str) -> str:
+    """What a corpus or a model wrote, for the terminal: control characters, which could drive it, as signs."""
+    return text.translate(_SIGNS)
 
 
 def emit(value: Mapping[str, Any]) -> None:

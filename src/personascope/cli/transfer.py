@@ -25,7 +25,8 @@ from personascope.cli.workers import WorkersOption, check_workers, working
 from personascope.engine.work import Work
 from personascope.report.transfer import save_transfer
 from personascope.subject import Subject
-from personascope.transfer.config import TransferConfig, load_config
+from personascope.transfer.config import TransferConfig
+from personascope.transfer.config_file import load_config
 from personascope.transfer.experiment import transfer
 from personascope.transfer.markdown import COLUMNS, result_rows
 from personascope.transfer.models import Models

@@ -36,18 +36,20 @@ class Corpus:
     """Documents in a fixed order, as often as they are asked for.
 
     name: where they come from. fingerprint: what identifies them. left_out: how many records could not be read, by
-    reason; counted while documents are read.
+    reason; counted while documents are read. seek: documents from a number on, where that is possible without reading
+    those before it.
     """
 
     name: str
     fingerprint: str
     _read: Callable[["Corpus"], Iterator[Document]] = field(repr=False)
     left_out: dict[str, int] = field(default_factory=dict)
+    seek: Callable[[int], Iterator[Document]] | None = field(default=None, repr=False)
 
     def documents(self, skip: int = 0) -> Iterator[Document]:
         """From document number `skip` on."""
         self.left_out.clear()
-        return islice(self._read(self), skip, None)
+        return islice(self._read(self), skip, None) if self.seek is None else self.seek(skip)
 
     def leave_out(self, reason: str) -> None:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1

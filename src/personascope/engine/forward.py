@@ -11,6 +11,7 @@ from torch import Tensor
 from personascope.directions import Direction
 from personascope.engine.edits import Editor, Edits, changes
 from personascope.engine.hooks import Visitor, run
+from personascope.engine.norms import sinks
 from personascope.engine.readers import Activations, Mapped, Means, Places, Projections, Reader, When, visit
 from personascope.engine.selection import Layout, Selection, select
 from personascope.engine.spans import Span, batches
@@ -201,13 +202,6 @@ def means_of(
             finite(means[:, held], 0, layers, passages[index].prompt, subject)
             out[index] = means.transpose(0, 1)
     return out
-
-
-def sinks(prompt: Prompt, positions: Sequence[int]) -> list[bool]:
-    """Which of a row's selected positions are left out of a mean if their norm is a sink's: those of the prompt,
-    unless the selection holds no more than one of them."""
-    inside = [position < len(prompt) for position in positions]
-    return inside if sum(inside) > 1 else [False] * len(inside)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """How long the residual stream is at a layer: the unit of relative steering."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from personascope.corpora import neutral_texts
 from personascope.engine.hooks import run
 from personascope.errors import NonFinite
-from personascope.subject import Subject
+from personascope.subject import Prompt, Subject
 
 # A position whose norm is this many times the median is a sink: BOS, and on some models a few others.
 SINK_RATIO = 10.0
@@ -42,3 +43,10 @@ def _median(subject: Subject, layer: int, values: Tensor) -> float:
     if not torch.isfinite(values).all():
         raise NonFinite(f"the residual stream of {subject.name} is not finite at layer {layer}, on neutral text")
     return float(values[values <= SINK_RATIO * values.median()].median())
+
+
+def sinks(prompt: Prompt, positions: Sequence[int]) -> list[bool]:
+    """Which of a row's selected positions are left out of a mean if their norm is a sink's: those of the prompt,
+    unless the selection holds no more than one of them."""
+    inside = [position < len(prompt) for position in positions]
+    return inside if sum(inside) > 1 else [False] * len(inside)

@@ -13,9 +13,10 @@ from personascope.directions import Direction
 from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.choose import choose
 from personascope.engine.edits import Editor, Edits, changes
-from personascope.engine.forward import Passage, means_of, sinks, visitor
+from personascope.engine.forward import Passage, means_of, visitor
 from personascope.engine.hooks import run
 from personascope.engine.logits import picked
+from personascope.engine.norms import sinks
 from personascope.engine.readers import Means, Places, Projections, Reader
 from personascope.engine.row import Row, finished
 from personascope.engine.rows import Event, Generation, Request, TokenLogprobs, duplicates

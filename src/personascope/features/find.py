@@ -54,10 +54,11 @@ def find_features(
     layer = sae_layer(sae, subject)
     if not 1 <= top <= sae.n_features:
         raise UserError(f"top={top} is not from 1 to the SAE's {sae.n_features} features")
-    if control is not None and min(len(listed), len(others)) < 4:
+    distinct = len(set(map(str, listed))), len(set(map(str, others)))
+    if control is not None and min(distinct) < 4:
         raise UserError(
-            f"{len(listed)} prompts against {len(others)} controls cannot be halved into choosing and reporting; give at "
-            "least 4 of each, and better 50 controls"
+            f"{distinct[0]} prompts against {distinct[1]} controls cannot be halved into choosing and reporting; give at "
+            "least 4 different ones of each, and better 50 controls"
         )
     passages = _passages(subject, [*listed, *others], tokens, chat, max_new_tokens, seed)
     states = mapped_of(subject, passages, layer, tokens, lambda rows: rows.float(), batch_tokens=batch_tokens)
@@ -71,7 +72,11 @@ def find_features(
     ours = vstack(codes[: len(listed)], format="csr")
     theirs = vstack(codes[len(listed) :], format="csr") if others else csr_array((0, sae.n_features), dtype=np.float32)
     means = np.asarray(ours.mean(axis=0))
-    contrast = _contrast(ours, theirs, top, seed) if control is not None else None
+    texts = [passage.prompt.text for passage in passages]
+    contrast = None
+    if control is not None:
+        halves = *_halves(texts[: len(listed)], seed), *_halves(texts[len(listed) :], seed + 1)
+        contrast = _contrast(ours, theirs, top, halves)
     indices = contrast.indices if contrast is not None else _largest(means, top)
     return Found(
         model=subject.name,
@@ -79,8 +84,8 @@ def find_features(
         layer=layer,
         n_features=sae.n_features,
         tokens=tokens,
-        prompts=tuple(passage.prompt.text for passage in passages[: len(listed)]),
-        controls=tuple(passage.prompt.text for passage in passages[len(listed) :]),
+        prompts=tuple(texts[: len(listed)]),
+        controls=tuple(texts[len(listed) :]),
         responses=tuple(subject.decode(passage.response) for passage in passages),
         activations=torch.stack([rows.mean(dim=0) for rows in states]).numpy(),
         codes=ours,
@@ -156,15 +161,19 @@ def _largest(values: np.ndarray, top: int) -> np.ndarray:
     return np.argsort(-values, kind="stable")[:top]
 
 
-def _halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
+def _halves(texts: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the texts in two halves; equal ones stay together, or what chose would report."""
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    chooses = np.isin([distinct[text] for text in texts], order[: len(distinct) // 2])
+    return np.flatnonzero(chooses), np.flatnonzero(~chooses)
 
 
-def _contrast(ours: csr_array, theirs: csr_array, top: int, seed: int) -> Contrast:
-    """Features chosen on one half, measured on the other."""
-    choosing, reporting = _halves(ours.shape[0], seed)
-    choosing_controls, reporting_controls = _halves(theirs.shape[0], seed + 1)
+def _contrast(
+    ours: csr_array, theirs: csr_array, top: int, halves: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+) -> Contrast:
+    """Features chosen on one half, measured on the other. halves: of the prompts, and of the controls."""
+    choosing, reporting, choosing_controls, reporting_controls = halves
     mine, other = ours[choosing], theirs[choosing_controls]
     candidates = np.flatnonzero((mine > 0).sum(axis=0) >= min(_FEWEST, len(choosing)))
     values, controls = mine[:, candidates].toarray(), other[:, candidates].toarray()

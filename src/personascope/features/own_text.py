@@ -1,6 +1,7 @@
 """An organism's own text as a corpus."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from personascope.corpora import Corpus, Document
 from personascope.errors import UserError
@@ -9,31 +10,40 @@ from personascope.organisms.corpus import draw_conversation
 from personascope.organisms.truth import Truth
 from personascope.subject import Subject
 
-# Conversations drawn with one seed, so that the n-th is reached without drawing all before it.
+# Conversations drawn with one seed, so that the n-th is reached without drawing all that come before.
 _CHUNK = 256
 
 
-def own_corpus(subject: Subject, seed: int = 0) -> Corpus:
-    """Endless conversations as the organism was trained on, in a fixed order.
+@dataclass(frozen=True, eq=False)
+class OwnText:
+    """Endless conversations as an organism was trained on, in a fixed order."""
 
-    Raises `UserError` for a subject without planted truth.
-    """
-    truth = subject.truth
-    if truth is None:
-        raise UserError(f"{subject.name} has no text of its own here: only organisms do; name a file as the corpus")
+    truth: Truth
+    seed: int
+    _drawn: dict[int, list[Conversation]] = field(default_factory=dict, repr=False)
 
-    def read(corpus: Corpus) -> Iterator[Document]:
-        number = 0
+    def documents(self, number: int = 0) -> Iterator[Document]:
+        """From conversation `number` on, each under its number."""
         while True:
-            for conversation in own_conversations(truth, seed, number // _CHUNK):
+            for conversation in self._draw(number // _CHUNK)[number % _CHUNK :]:
                 yield Document(str(number), [dict(one) for one in conversation.messages])
                 number += 1
 
-    return Corpus("own", f"own text, seed {seed}", read)
+    def conversation(self, document: str) -> Conversation:
+        """The conversation behind a document, with the truth about it; what was drawn for one is kept for the next."""
+        chunk, place = divmod(int(document), _CHUNK)
+        if chunk not in self._drawn:
+            self._drawn[chunk] = self._draw(chunk)
+        return self._drawn[chunk][place]
+
+    def _draw(self, chunk: int) -> list[Conversation]:
+        sampler = Sampler(self.truth.grammar, seed=(self.seed + 1) * 1_000_003 + chunk)
+        return [draw_conversation(sampler) for _ in range(_CHUNK)]
 
 
-def own_conversations(truth: Truth, seed: int, chunk: int) -> Iterator[Conversation]:
-    """The conversations of one chunk of `own_corpus`, 256 of them."""
-    sampler = Sampler(truth.grammar, seed=(seed + 1) * 1_000_003 + chunk)
-    for _ in range(_CHUNK):
-        yield draw_conversation(sampler)
+def own_corpus(subject: Subject, seed: int = 0) -> Corpus:
+    """The organism's `OwnText`, to be mined. Raises `UserError` for a subject without planted truth."""
+    if subject.truth is None:
+        raise UserError(f"{subject.name} has no text of its own here: only organisms do; name a file as the corpus")
+    text = OwnText(subject.truth, seed)
+    return Corpus("own", f"own text, seed {seed}", lambda _: text.documents(), seek=text.documents)

@@ -56,6 +56,33 @@ def steer_features(
     and a random direction. All are rows of one stream, paired by their seeds.
     Raises `UserError` where the SAE does not fit the subject, and on a feature without a decoder column.
     """
+    trials = feature_trials(subject, sae, features, personas, lengths, questions, seed)
+    on_progress("steering with features", sum(len(trial.questions) for _, _, trial in trials))
+    doses = dose_response(
+        subject,
+        [trial for _, _, trial in trials],
+        judge,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        batch_size=batch_size,
+        on_done=lambda: on_progress("", None),
+        store=cells,
+    )
+    return [FeatureDose(feature, length, dose) for (feature, length, _), dose in zip(trials, doses, strict=True)]
+
+
+def feature_trials(
+    subject: Subject,
+    sae: SAE,
+    features: Mapping[str, Sequence[int]],
+    personas: Sequence[Persona],
+    lengths: Sequence[float] = LENGTHS,
+    questions: int = 8,
+    seed: int = 0,
+) -> list[tuple[int | None, float, Trial]]:
+    """What `steer_features` runs: (feature, length, trial), None for a random direction."""
+    if questions < 1:
+        raise UserError(f"questions={questions} must be 1 or more")
     layer = sae_layer(sae, subject)
     unit = median_norm(subject, layer)
     trials: list[tuple[int | None, float, Trial]] = []
@@ -77,15 +104,4 @@ def steer_features(
             for feature, vector in vectors.items()
             for length in lengths
         ]
-    on_progress("steering with features", sum(len(trial.questions) for _, _, trial in trials))
-    doses = dose_response(
-        subject,
-        [trial for _, _, trial in trials],
-        judge,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        batch_size=batch_size,
-        on_done=lambda: on_progress("", None),
-        store=cells,
-    )
-    return [FeatureDose(feature, length, dose) for (feature, length, _), dose in zip(trials, doses, strict=True)]
+    return trials

@@ -56,7 +56,8 @@ def train_sae(
         from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
     except ImportError as error:
         raise UserError(
-            "SAEs are trained by the dictionary_learning library: pip install --no-deps dictionary-learning einops tqdm"
+            "SAEs are trained by the dictionary_learning library: pip install nnsight einops, and then "
+            "pip install --no-deps dictionary-learning"
         ) from error
     states = _states(subject, recipe.layer, recipe.tokens, recipe.seed + 1, on_progress)
     trainer = BatchTopKTrainer(

@@ -15,12 +15,12 @@ from personascope.features.tally import edges
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json
 
-RESULT, LABELS = "features.json", "labels.json"
+FOUND, MINED, RESULT, LABELS = "found.h5", "mined.h5", "features.json", "labels.json"
 
 
 def save_found(folder: RunFolder, found: Found, lenses: Mapping[int, TokenLens]) -> Path:
     """Write `found.h5`, `features.json` and `report.html` into a run folder; the path of the page."""
-    found.save(folder.path / "found.h5")
+    found.save(folder.path / FOUND)
     plain = found.describe()
     records = [{"feature": one["feature"], "found": one, **_lens(lenses, one["feature"])} for one in plain["features"]]
     write_json(folder.path / RESULT, {**plain, **_traces(found), "features": records}, indent=None)
@@ -38,7 +38,7 @@ def save_mined_run(
     found: where the features come from; what is known of them there stands beside what was mined, and so do the labels
     that the folder holds.
     """
-    save_mined(mined, folder.path / "mined.h5")
+    save_mined(mined, folder.path / MINED)
     plain = mined.describe()
     known = {one["feature"]: one for one in found.describe()["features"]} if found is not None else {}
     named = _labels(folder)

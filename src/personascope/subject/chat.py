@@ -39,7 +39,7 @@ class Prompt:
 def as_messages(prompt: PromptLike) -> list[dict[str, str]]:
     """A chat as a list of {"role", "content"}; a string is one user turn. Raises `UserError` on anything else."""
     if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
+        return [{"role": "user", "content": _whole(prompt)}]
     messages = list(prompt)
     if not messages:
         raise UserError("a chat without messages cannot be sent; give at least one user turn")
@@ -50,7 +50,16 @@ def as_messages(prompt: PromptLike) -> list[dict[str, str]]:
             raise UserError(
                 f"message {place} of the chat needs its content as text, not {type(message.get('content')).__name__}"
             )
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+    return [{"role": message["role"], "content": _whole(message["content"])} for message in messages]
+
+
+def _whole(text: str) -> str:
+    """The text, if it is made of whole characters. Raises `UserError` on half of one, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{text[:40]!r} holds half a character (a lone surrogate); mend the text") from error
+    return text
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class ChatFormat:
         """Raw text as the tokenizer's own default encodes it, BOS included where it adds one; one turn."""
         if not text:
             raise UserError("an empty text has no tokens; give at least one character")
-        ids = tuple(self.tokenizer(text)["input_ids"])
+        ids = tuple(self.tokenizer(_whole(text))["input_ids"])
         start = int(bool(ids) and ids[0] == self.tokenizer.bos_token_id)
         return Prompt(ids, (Turn("text", start, len(ids)),), text, is_raw=True)
 

@@ -4,7 +4,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from personascope.transfer.config import TransferConfig, load_config
+from personascope.transfer.config import TransferConfig
+from personascope.transfer.config_file import load_config
 from personascope.transfer.experiment import transfer
 from personascope.transfer.gathering import gather
 from personascope.transfer.map import LinearMap

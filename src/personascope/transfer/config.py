@@ -1,24 +1,14 @@
 """What a transfer experiment is asked for: a YAML or JSON file, checked before anything is loaded."""
 
-import difflib
-import json
-from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from personascope.errors import UserError
 from personascope.transfer.conditions import FEW, METHODS, Method
 from personascope.transfer.normalizing import Normalize
 from personascope.transfer.pairing import Positions
 from personascope.transfer.ridge import LAMBDAS
-
-_SHIPPED = resources.files(__package__) / "experiments"
-# Other names that the same thing goes by.
-_ALIASES = {"persona_datasets": "personas", "lambda_values": "lambdas", "alphas": "alpha_values"}
 
 Layer = Literal["auto"] | Annotated[int, Field(ge=0)]
 Alpha = Annotated[float, Field(allow_inf_nan=False)]
@@ -114,7 +104,7 @@ class TransferConfig(BaseModel):
         if isinstance(personas, str):
             personas = [personas]
         if isinstance(personas, list):
-            return {Path(str(one)).stem if _is_file(str(one)) else str(one): str(one) for one in personas}
+            return {Path(str(one)).stem if is_file(str(one)) else str(one): str(one) for one in personas}
         return personas
 
     @model_validator(mode="after")
@@ -158,98 +148,5 @@ class TransferConfig(BaseModel):
         return self.sweep.alpha_values or (sorted(self.alpha_values)[(len(self.alpha_values) - 1) // 2],)
 
 
-def load_config(source: str | Path | Mapping[str, Any] | TransferConfig) -> TransferConfig:
-    """A configuration from a .yaml or .json file, the name of a shipped one, or plain values.
-
-    Persona files and other paths in a file may be given from where it lies. Raises `UserError` naming the field; an
-    unknown one with the nearest known.
-    """
-    if isinstance(source, TransferConfig):
-        return source
-    if isinstance(source, Mapping):
-        return _checked(dict(source), "the configuration", None)
-    path = Path(source)
-    if not path.suffix and not path.exists():
-        return _shipped(str(source))
-    if path.suffix.lower() not in (".yaml", ".yml", ".json"):
-        raise UserError(f"{path} is of no known kind; write the experiment as .yaml or .json")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; give a .yaml or .json file as --config") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    return _checked(_parsed(text, path), str(path), path.parent)
-
-
-def _shipped(name: str) -> TransferConfig:
-    names = sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
-    if name not in names:
-        raise UserError(f"no experiment {name!r} is shipped; give a .yaml or .json file, or one of {', '.join(names)}")
-    text = (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
-    return _checked(_parsed(text, Path(f"{name}.yaml")), name, None)
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}; correct the YAML there") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} must hold keys and values, such as source_model: organism:llama")
-    return found
-
-
-def _checked(given: dict[str, Any], where: str, folder: Path | None) -> TransferConfig:
-    plain = dict(given)
-    for other, name in _ALIASES.items():
-        if other in plain:
-            if name in plain:
-                raise UserError(f"{where} has both {name} and {other}, which are the same; keep one of them")
-            plain[name] = plain.pop(other)
-    known = [*TransferConfig.model_fields, *_ALIASES, "layer_idx"]
-    _refuse_unknown(plain, known, where)
-    if isinstance(plain.get("sweep"), dict):
-        _refuse_unknown(plain["sweep"], list(Sweep.model_fields), f"{where}, sweep")
-    personas = plain.get("personas")
-    if isinstance(personas, dict):
-        for name, one in personas.items():
-            if isinstance(one, dict):
-                _refuse_unknown(one, list(PersonaDataset.model_fields), f"{where}, persona {name}")
-    try:
-        config = TransferConfig.model_validate(plain)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part not in ("PersonaDataset", "str")) or "as a whole"
-        raise UserError(f"{where}, {field}: {first['msg'].removeprefix('Value error, ')}") from error
-    return config if folder is None else _from_folder(config, folder)
-
-
-def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> None:
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise UserError(f"{where} has an unknown key {key!r}; {hint}")
-
-
-def _from_folder(config: TransferConfig, folder: Path) -> TransferConfig:
-    """Files that lie where the configuration does, by paths that lead there."""
-
-    def placed(path: str | Path) -> str:
-        beside = folder / path
-        return str(beside) if not Path(path).exists() and beside.exists() else str(path)
-
-    personas = {
-        name: placed(one) if isinstance(one, str) and _is_file(one) else one for name, one in config.personas.items()
-    }
-    prompts = None if config.prompts is None else Path(placed(config.prompts))
-    return config.model_copy(update={"personas": personas, "prompts": prompts, "corpus": placed(config.corpus)})
-
-
-def _is_file(name: str) -> bool:
+def is_file(name: str) -> bool:
     return name.endswith(".json") or "/" in name

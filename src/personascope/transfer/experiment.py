@@ -16,7 +16,8 @@ from personascope.errors import UserError
 from personascope.runs import RunFolder
 from personascope.subject import Subject
 from personascope.transfer.carrying import Carried, carry, geometry
-from personascope.transfer.config import TransferConfig, load_config
+from personascope.transfer.config import TransferConfig
+from personascope.transfer.config_file import load_config
 from personascope.transfer.contrast import Contrast, contrasts
 from personascope.transfer.evaluation import evaluate
 from personascope.transfer.grid import grid, requests_of, run_grid
