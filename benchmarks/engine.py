@@ -392,7 +392,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--only", nargs="*", help="generation reading conditions rows memory")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures; other parts in it are kept")
     options = parser.parse_args()
     subject = random_llama(options.device, getattr(torch, options.dtype))
     parts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -406,7 +406,8 @@ def main() -> None:
         torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
     )
     print(f"random Llama, width 512, 12 layers, {options.dtype}, on {where}, torch {torch.__version__}")
-    figures: dict[str, Any] = {
+    figures: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
+    figures |= {
         "device": where,
         "dtype": options.dtype,
         "torch": torch.__version__,

@@ -11,6 +11,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ from personascope.transfer import fit_map
 ROWS, WIDTH, FOLDS, TEXTS = 20_000, 1_024, 5, 200
 LAMBDAS = np.geomspace(1e-2, 1e6, 30)
 # Of the grid: prompts × seeds make the 90 rows of a condition.
-PROMPTS, SEEDS, DIRECTIONS, ALPHAS, NEW, LAYER = 30, 3, 3, (0.5, 1.0, 2.0, 3.0, 5.0), 100, 4
+PROMPTS, SEEDS, DIRECTIONS, ALPHAS, LAYER = 30, 3, 3, (0.5, 1.0, 2.0, 3.0, 5.0), 4
+# New tokens at most: those of the shipped experiment, and more.
+LENGTHS = (40, 100)
 
 
 def paired() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,7 +129,7 @@ def ridge(rounds: int) -> dict[str, Any]:
     }
 
 
-def grid_rows(subject: Subject) -> list[list[Request]]:
+def grid_rows(subject: Subject, new: int) -> list[list[Request]]:
     """By condition its 90 rows, as an experiment makes them: random directions stand for carried ones."""
     prompts = [subject.chat.prompt(text) for text in neutral_questions()[:PROMPTS]]
     length = 0.25 * median_norm(subject, LAYER)
@@ -135,7 +138,7 @@ def grid_rows(subject: Subject) -> list[list[Request]]:
     directions = [ps.Direction(one / one.norm() * length, LAYER, f"d{place}") for place, one in enumerate(vectors)]
     return [
         [
-            Request(prompt, derive_seed(place, seed), NEW, Sampling(1.0), writes=(ps.add(direction, alpha),))
+            Request(prompt, derive_seed(place, seed), new, Sampling(1.0), writes=(ps.add(direction, alpha),))
             for place, prompt in enumerate(prompts)
             for seed in range(SEEDS)
         ]
@@ -144,7 +147,7 @@ def grid_rows(subject: Subject) -> list[list[Request]]:
     ]
 
 
-def condition_at_a_time(subject: Subject, conditions: list[list[Request]]) -> None:
+def condition_at_a_time(subject: Subject, conditions: list[list[Request]], new: int) -> None:
     """`generate` under a hook, one condition after the other, its rows left-padded in one batch; ends as ours."""
     pad, ends = subject.tokenizer.pad_token_id, sorted(subject.end_ids)
     for rows in conditions:
@@ -165,7 +168,7 @@ def condition_at_a_time(subject: Subject, conditions: list[list[Request]]) -> No
             subject.model.generate(
                 ids,
                 attention_mask=mask,
-                max_new_tokens=NEW,
+                max_new_tokens=new,
                 do_sample=True,
                 top_k=0,
                 pad_token_id=pad,
@@ -177,15 +180,18 @@ def condition_at_a_time(subject: Subject, conditions: list[list[Request]]) -> No
 def grid(rounds: int) -> dict[str, Any]:
     """Fifteen conditions of 90 rows: one stream against one condition at a time."""
     subject = ps.load("organism:gemma2")
-    conditions = grid_rows(subject)
-    flat = [row for rows in conditions for row in rows]
-    sides: dict[str, Callable[[], Any]] = {
-        "one condition at a time, hooks and generate": lambda: condition_at_a_time(subject, conditions),
-        "ours, one stream": lambda: run_requests(subject, flat),
-    }
-    table = ratios(timed(sides, rounds), "ours, one stream")
-    show(f"{len(flat):,} rows of {len(conditions)} conditions, up to {NEW} tokens each (to reach: 1.5)", table)
-    return table
+    tables = {}
+    for new in LENGTHS:
+        conditions = grid_rows(subject, new)
+        flat = [row for rows in conditions for row in rows]
+        sides: dict[str, Callable[[], Any]] = {
+            "one condition at a time, hooks and generate": partial(condition_at_a_time, subject, conditions, new),
+            "ours, one stream": partial(run_requests, subject, flat),
+        }
+        tables[f"up to {new} tokens"] = ratios(timed(sides, rounds), "ours, one stream")
+        title = f"{len(flat):,} rows of {len(conditions)} conditions, up to {new} tokens each (to reach: 1.5)"
+        show(title, tables[f"up to {new} tokens"])
+    return tables
 
 
 @torch.inference_mode()
@@ -203,20 +209,22 @@ def text_at_a_time(subject: Subject, passages: list[Passage]) -> list[float]:
 def perplexity(rounds: int) -> dict[str, Any]:
     """The responses of some conditions, scored by the model that wrote them, unsteered."""
     subject = ps.load("organism:gemma2")
-    rows = [row for condition in grid_rows(subject)[:5] for row in condition]
-    written: list[Generation] = run_requests(subject, rows)
-    passages = [Passage(row.prompt, tuple(one.response_ids)) for row, one in zip(rows, written, strict=True)]
-    results: dict[str, list[Any]] = {}
-    sides: dict[str, Callable[[], Any]] = {
-        "one text at a time": lambda: results.update(usual=text_at_a_time(subject, passages)),
-        "ours, in batches": lambda: results.update(ours=perplexities(subject, passages)),
-    }
-    table: dict[str, Any] = ratios(timed(sides, rounds), "ours, in batches")
-    show(f"perplexity of {len(passages)} responses (to reach: 5)", table)
-    usual, ours = np.array(results["usual"]), np.array(results["ours"])
-    table["largest difference, relative"] = float((np.abs(usual - ours) / usual).max())
-    print(f"largest difference, relative: {table['largest difference, relative']:.1e}")
-    return table
+    tables = {}
+    for new in LENGTHS:
+        rows = [row for condition in grid_rows(subject, new)[:5] for row in condition]
+        written: list[Generation] = run_requests(subject, rows)
+        passages = [Passage(row.prompt, tuple(one.response_ids)) for row, one in zip(rows, written, strict=True)]
+        usual, ours = np.array(text_at_a_time(subject, passages)), np.array(perplexities(subject, passages))
+        sides: dict[str, Callable[[], Any]] = {
+            "one text at a time": partial(text_at_a_time, subject, passages),
+            "ours, in batches": partial(perplexities, subject, passages),
+        }
+        table: dict[str, Any] = ratios(timed(sides, rounds), "ours, in batches")
+        show(f"perplexity of {len(passages)} responses of up to {new} tokens (to reach: 5)", table)
+        table["largest difference, relative"] = float((np.abs(usual - ours) / usual).max())
+        print(f"largest difference, relative: {table['largest difference, relative']:.1e}")
+        tables[f"up to {new} tokens"] = table
+    return tables
 
 
 def main() -> None:

@@ -71,6 +71,25 @@ def test_law_2_a_row_alone_equals_the_row_in_any_batch(zoo_subject: Subject) -> 
                 assert close(distributions(out), distributions(alone[index]))
 
 
+def test_law_2_rows_that_begin_alike_are_begun_once_and_equal_those_alone(zoo_subject: Subject) -> None:
+    steer = [ps.add(direction(zoo_subject, 1), 0.5, tokens="all")]
+    settings = {"steer": steer, "watch": [direction(zoo_subject, 2)], "max_new_tokens": 9, "logprobs": VOCABULARY}
+    prompts, begun = [PROMPTS[0], PROMPTS[2], PROMPTS[0], PROMPTS[0], PROMPTS[2]], []
+    embedding = zoo_subject.model.get_input_embeddings()
+    handle = embedding.register_forward_pre_hook(lambda _, inputs: begun.append(inputs[0].shape))
+    try:
+        together = ps.generate(zoo_subject, prompts, seed=SEEDS, **settings)
+    finally:
+        handle.remove()
+    assert sum(rows for rows, width in begun[: 1 if zoo_subject.cache == "slots" else 2] if width > 1) <= 2
+    for prompt, seed, out in zip(prompts, SEEDS, together, strict=True):
+        (alone,) = ps.generate(zoo_subject, [prompt], seed=[seed], **settings)
+        assert out.response_ids == alone.response_ids
+        assert close(distributions(out), distributions(alone))
+        for name, values in out.projections.items():
+            assert close(torch.tensor(values), torch.tensor(alone.projections[name]))
+
+
 @pytest.mark.parametrize(
     "tokens",
     ["all", "prompt", "response", "response[2:5]", "sampling", "sampling[:3]", "turn[0][-4:] + sampling[1::2]"],

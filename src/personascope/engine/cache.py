@@ -26,8 +26,9 @@ class Store(Protocol):
     def for_prefill(self) -> dict[str, Any]:
         """What a pass over new rows' prompts is given."""
 
-    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
-        """Take new rows in behind the old ones: row r's first `lengths[r]` columns of the cache a pass returned."""
+    def adopt(self, prefilled: Any, places: Sequence[int], lengths: Sequence[int]) -> None:
+        """Take new rows in behind the old ones: row r's are the first lengths[r] columns of row places[r] of the cache
+        that a pass returned."""
 
     def for_step(self) -> tuple[Any, Tensor | None]:
         """The cache for one more token of every row, and the attention mask [rows, columns], None if all is seen."""
@@ -147,7 +148,7 @@ class SlotStore:
     def for_prefill(self) -> dict[str, Any]:
         return {"past_key_values": DynamicCache(), "use_cache": True}
 
-    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
+    def adopt(self, prefilled: Any, places: Sequence[int], lengths: Sequence[int]) -> None:
         rows = self.columns.rows
         if not self.layers:
             self.layers = [_SlotLayer(self.columns) for _ in prefilled.layers]
@@ -155,8 +156,8 @@ class SlotStore:
             self.columns.begin = self.columns.end = 0
         self._make_room(rows + len(lengths), max(lengths), prefilled)
         for layer, source in zip(self.layers, prefilled.layers, strict=True):
-            for row, length in enumerate(lengths):
-                layer.place(rows + row, source.keys[row, :, :length], source.values[row, :, :length])  # type: ignore[union-attr]
+            for row, (place, length) in enumerate(zip(places, lengths, strict=True)):
+                layer.place(rows + row, source.keys[place, :, :length], source.values[place, :, :length])  # type: ignore[union-attr]
         self.lengths += lengths
         self.columns.rows = len(self.lengths)
         self._trim()
@@ -230,10 +231,12 @@ class NativeStore:
     def for_prefill(self) -> dict[str, Any]:
         return {"use_cache": True}
 
-    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
+    def adopt(self, prefilled: Any, places: Sequence[int], lengths: Sequence[int]) -> None:
         if prefilled is None:
             raise ValueError("the model returns no cache")
         self.cache = prefilled
+        if len(set(places)) < len(places):
+            self.cache.reorder_cache(torch.tensor(places))
 
     def for_step(self) -> tuple[Any, Tensor | None]:
         return self.cache, None
@@ -255,7 +258,7 @@ class NoStore:
     def for_prefill(self) -> dict[str, Any]:
         return {"use_cache": False}
 
-    def adopt(self, prefilled: Any, lengths: Sequence[int]) -> None:
+    def adopt(self, prefilled: Any, places: Sequence[int], lengths: Sequence[int]) -> None:
         pass
 
     def for_step(self) -> tuple[Any, Tensor | None]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from personascope.engine.edits import Change
 from personascope.engine.forward import Projected, split_columns
 from personascope.engine.rows import Generation, Request, TokenLogprobs
-from personascope.engine.selection import Layout, Selection
+from personascope.engine.selection import Layout, Selection, Windows
 from personascope.subject import Subject
 
 
@@ -31,10 +31,11 @@ class Row:
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish: str | None = None
     error: str | None = None
+    prompt: int = field(init=False)
+    _windows: dict[Selection, Windows] = field(init=False, default_factory=dict)
 
-    @property
-    def prompt(self) -> int:
-        return len(self.request.prompt)
+    def __post_init__(self) -> None:
+        self.prompt = len(self.request.prompt)
 
     @property
     def total(self) -> int:
@@ -67,11 +68,16 @@ class Row:
         """Whether the token about to be run is selected."""
         if self.finish is not None:
             return self.ran in selection.positions(Layout(self.prompt, self.total, self.request.prompt.turns))
-        return self.ran in selection.following(self.prompt)
+        return self.ran in self._following(selection)
 
     def steps_to_change(self, selection: Selection) -> int:
         """In how many steps `holds` may answer differently."""
-        return selection.following(self.prompt).changes_after(self.ran) - self.ran
+        return self._following(selection).changes_after(self.ran) - self.ran
+
+    def _following(self, selection: Selection) -> Windows:
+        if selection not in self._windows:
+            self._windows[selection] = selection.following(self.prompt)
+        return self._windows[selection]
 
 
 def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:

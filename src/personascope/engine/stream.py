@@ -27,6 +27,8 @@ from personascope.errors import NonFinite, PersonascopeError, UserError
 from personascope.subject import Subject
 
 _PREFILL_TOKENS = 8_192
+# Rows join once this part of the places is free.
+_JOINING = 16
 
 
 class RowStream:
@@ -131,25 +133,34 @@ class RowStream:
             longest = max(row.given + row.request.max_new_tokens for row in self._waiting)
             self._max_rows = most_rows(self.subject, longest)
         room = self._max_rows - len(self._live)
+        # A pass for each place that falls free would cost more than the places do while they are empty.
+        if self._live and room < min(len(self._waiting), self._max_rows // _JOINING):
+            return events
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         if not self._store.joins:
             late = [row for row in joining if row.given != joining[0].given]
             joining = [row for row in joining if row not in late]
             self._waiting.extendleft(reversed(late))
-            return events + self._prefill(joining)
-        for group in batches([row.given for row in joining], _PREFILL_TOKENS):
-            events += self._prefill([joining[index] for index in group])
+            return events + self._prefill(_alike(joining))
+        lanes = _alike(joining)
+        for group in batches([lane[0].given for lane in lanes], _PREFILL_TOKENS):
+            events += self._prefill([lanes[index] for index in group])
         return events
 
-    def _prefill(self, rows: list[Row]) -> list[Event]:
-        """Run new rows' prompts, right-padded, put them beside the others, and choose their first token."""
-        width = max(row.given for row in rows)
+    def _prefill(self, lanes: Sequence[Sequence[Row]]) -> list[Event]:
+        """Run new rows' prompts, right-padded, put them beside the others, and choose their first token.
+
+        lanes: rows that begin alike, under the same writes. What they begin with is run once.
+        """
+        firsts, rows = [lane[0] for lane in lanes], [row for lane in lanes for row in lane]
+        lane_of = [index for index, lane in enumerate(lanes) for _ in lane]
+        width = max(row.given for row in firsts)
         pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)] for row in rows]
-        spans = [Span(index, 0, row.given) for index, row in enumerate(rows)]
+        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)] for row in firsts]
+        spans = [Span(index, 0, row.given) for index, row in zip(lane_of, rows, strict=True)]
         edits = self._editor.compile(
-            (change, span.flat(row.so_far(change.write.tokens, row.given), width))
-            for row, span in zip(rows, spans, strict=True)
+            (change, Span(index, 0, row.given).flat(row.so_far(change.write.tokens, row.given), width))
+            for index, row in enumerate(firsts)
             for change in row.changes
         )
         for row in rows:
@@ -166,15 +177,15 @@ class RowStream:
             for selection in self.means
         ]
         projections = self._projections(rows)
-        last = torch.tensor([index * width + row.given - 1 for index, row in enumerate(rows)])
+        last = torch.tensor([index * width + row.given - 1 for index, row in enumerate(firsts)])
         inputs = {
             "input_ids": torch.tensor(ids, device=self.subject.input_device),
             **self._store.for_prefill(),
         }
         logits, cache = self._run(inputs, edits, projections, last)
-        self._store.adopt(cache, [row.given for row in rows])
+        self._store.adopt(cache, lane_of, [row.given for row in rows])
         self._live += rows
-        return self._after(rows, spans, projections, logits)
+        return self._after(rows, spans, projections, logits[lane_of] if len(rows) > len(lanes) else logits)
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
         """The reader of everything these rows watch."""
@@ -380,3 +391,13 @@ class RowStream:
         except NonFinite as error:
             return str(error)
         return f"the logits of {self.subject.name} are not finite, on {row.request.prompt.text[:60]!r}"
+
+
+def _alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows by what they begin with, in order: the same tokens and turns under the very same writes."""
+    lanes: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        prompt = row.request.prompt
+        key = (prompt.ids, prompt.turns, tuple(row.response), tuple(map(id, row.request.writes)), row.finish)
+        lanes.setdefault(key, []).append(row)
+    return list(lanes.values())

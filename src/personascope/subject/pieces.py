@@ -15,23 +15,23 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list
 
     A token that ends inside a character adds nothing; the one that completes the character adds it whole.
     """
+    known = _DECODED.setdefault(tokenizer, {})
     pieces: list[str] = []
     start, done = 0, 0
     before = ""
     for end in range(1, len(ids) + 1):
-        now = _decode(tokenizer, ids[start:end])
+        now = _decode(tokenizer, known, ids[start:end])
         if now.endswith("\ufffd") and end < len(ids) and end - done < 4:
             pieces.append("")
             continue
         pieces.append(now[len(before) :])
         # Decoding restarts one finished piece back: a leading space may depend on the token before.
         start, done = done, end
-        before = _decode(tokenizer, ids[start:end])
+        before = _decode(tokenizer, known, ids[start:end])
     return pieces
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    known = _DECODED.setdefault(tokenizer, {})
+def _decode(tokenizer: PreTrainedTokenizerBase, known: dict[tuple[int, ...], str], ids: Sequence[int]) -> str:
     key = tuple(ids)
     text = known.get(key)
     if text is None:
