@@ -24,6 +24,7 @@ import personascope as ps
 from personascope.engine.choose import Sampling
 from personascope.engine.forks import last_states
 from personascope.engine.forward import Passage, activations_of
+from personascope.engine.generate import run_requests
 from personascope.engine.rows import Request
 from personascope.engine.stream import RowStream
 from personascope.persistence import persistence
@@ -64,11 +65,22 @@ def continuing(subject: Subject, rounds: int) -> dict[str, Any]:
     vector = direction.vector.to(subject.input_device, subject.dtype)
     ids = subject.chat.prompt(prompt).ids
 
-    def ours() -> None:
+    def paired() -> None:
         persistence(subject, [direction], prompt, 1.0, STEER, SAMPLE, controls=())
 
-    # The row of no steering that persistence pairs with it is run too, and counts against us.
-    sides = {"personascope": ours, "the whole text for each token": lambda: rerun(subject, ids, vector)}
+    def alone() -> None:
+        start = subject.chat.prompt(prompt)
+        steer = (ps.add(direction, 1.0, tokens=f"sampling[:{STEER}]"),)
+        (first,) = run_requests(subject, [Request(start, 0, STEER, Sampling(1.0), writes=steer, suppress_eos=True)])
+        said = tuple(first.response_ids)
+        rest = Request(start, 0, SAMPLE, Sampling(1.0), watch=(direction,), forced=said, suppress_eos=True)
+        run_requests(subject, [rest])
+
+    sides = {
+        "personascope": alone,
+        "personascope, and the unsteered row it is paired with": paired,
+        "the whole text for each token": lambda: rerun(subject, ids, vector),
+    }
     table = ratios(timed(sides, rounds), "personascope")
     show(f"{STEER} + {SAMPLE} tokens of one row (to reach: at least 15 times)", table)
     return table
@@ -157,7 +169,9 @@ def main() -> None:
         "growing": lambda: growing(subject, arguments.out / f"persistence-{name}.png"),
         "asking": lambda: asking(subject, arguments.rounds),
     }
-    found: dict[str, Any] = {
+    path = arguments.out / f"persistence-{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found |= {
         "device": name,
         "dtype": dtype,
         "threads": torch.get_num_threads(),
@@ -170,7 +184,7 @@ def main() -> None:
     for part, measure in parts.items():
         if not arguments.only or part in arguments.only:
             found[part] = measure()
-    (arguments.out / f"persistence-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+            path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -121,6 +121,25 @@ def feature_figures(
     print(write_text(out, feature_page(measured, command)))
 
 
+@app.command("transfer-figures")
+def transfer_figures(
+    out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("transfer-figures.md"),
+    texts: Annotated[int, typer.Option("--texts", help="that a map is fitted on; some, on four times as many")] = 500,
+    questions: Annotated[int, typer.Option("--questions", help="that every dose is tried on, twice each")] = 15,
+    seed: Annotated[int, typer.Option("--seed", help="of all that is sampled")] = 0,
+) -> None:
+    """Carry every planted persona from each organism to the other, by maps fitted on several corpora."""
+    from personascope.runs.files import write_text
+    from personascope.validation.transfer_tables import transfer_page
+    from personascope.validation.transferring import measure_transfer
+
+    quiet_libraries()
+    first, second = RECIPES
+    measured = [measure_transfer(*ends, texts, questions, seed, say) for ends in ((first, second), (second, first))]
+    command = f"personascope organisms transfer-figures --texts {texts} --questions {questions}"
+    print(write_text(out, transfer_page(measured, command + (f" --seed {seed}" if seed else ""))))
+
+
 @app.command("figures")
 def figures(
     names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,

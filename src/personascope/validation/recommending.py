@@ -10,6 +10,9 @@ from personascope.judging import judge_for
 from personascope.personas import load_persona
 from personascope.subject import Subject
 
+# Answers to each question when the two doses that are compared are measured again.
+_AGAIN = 8
+
 
 @dataclass(frozen=True)
 class Recommended:
@@ -69,7 +72,7 @@ def check_recommendation(
         again += [trial for trial in grid if (trial.direction.layer, trial.alpha) in wanted]
     fresh = {
         (dose.persona, dose.layer, dose.alpha): _value(dose)
-        for dose in dose_response(subject, again, judge, samples=2, max_new_tokens=max_new_tokens, seed=seed + 1)
+        for dose in dose_response(subject, again, judge, samples=_AGAIN, max_new_tokens=max_new_tokens, seed=seed + 1)
     }
     found = []
     for one, dose in zip(directions, best, strict=True):
