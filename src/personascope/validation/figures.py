@@ -47,7 +47,7 @@ class Effort:
     doses: int = 10
     screened: int = 4
     afterglow: int = 24
-    lives: int = 8
+    lives: int = 16
     transcripts: int = 6
 
 

@@ -22,6 +22,8 @@ from personascope.subject.layers import find_layers
 _BATCH = 16
 # To each question: shares of a few per cent are told apart by many responses only.
 _RESPONSES = 8
+# Fine-tunings of each third, in another order each: a dozen steps are noisy.
+_TUNED = 3
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,12 @@ def check_screening(
         spread = float(np.std([row.difference for row in ranked]))
         for rank, part in enumerate(np.array_split(np.arange(len(ranked)), 3)):
             chosen = [ranked[place].sample for place in part]
-            tuned = fine_tune(subject, [records[number] for number in chosen], seed=seed)
-            share = _shares(tuned, asked, seed)[one.name]
+            part_of = [records[number] for number in chosen]
+            shares = [
+                _shares(fine_tune(subject, part_of, seed=seed + turn), asked, seed + turn)[one.name]
+                for turn in range(_TUNED)
+            ]
+            share = float(np.mean(shares))
             found.append(Third(one.name, rank, screening.mean(one.name, chosen) / spread, share, before[one.name]))
     return found
 
