@@ -1,10 +1,13 @@
-"""A row's state while it is in a stream."""
+"""A row while it is in a stream: its state, its next token, how it ends."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from personascope.engine.choose import choose
 from personascope.engine.edits import Change
 from personascope.engine.forward import Projected, split_columns
 from personascope.engine.rows import Generation, Request, TokenLogprobs
@@ -78,6 +81,42 @@ class Row:
         if selection not in self._windows:
             self._windows[selection] = selection.following(self.prompt)
         return self._windows[selection]
+
+
+def draw(rows: Sequence[Row], logits: Tensor, ends: Collection[int]) -> list[int]:
+    """The next token of each row, from logits [rows, vocabulary] float32, which this may overwrite; notes the
+    log-probabilities of rows that ask for them."""
+    raw = {index: logits[index].log_softmax(0) for index, row in enumerate(rows) if row.request.logprobs}
+    banned = [index for index, row in enumerate(rows) if row.request.suppress_eos]
+    if banned and ends:
+        logits[torch.tensor(banned)[:, None], torch.tensor(sorted(ends))[None]] = float("-inf")
+    requests = [row.request for row in rows]
+    chosen: list[int] = choose(
+        logits,
+        [request.sampling for request in requests],
+        [request.seed for request in requests],
+        [len(row.response) for row in rows],
+    ).tolist()
+    for index, values in raw.items():
+        top = values.topk(min(rows[index].request.logprobs, len(values)))
+        best = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        rows[index].logprobs.append(TokenLogprobs(float(values[chosen[index]]), best))
+    return chosen
+
+
+def ending(subject: Subject, row: Row) -> str | None:
+    """Why the row ends with its last token, None if it goes on."""
+    if row.response[-1] in subject.end_ids:
+        return "end"
+    if row.request.stop:
+        text = subject.decode(row.response)
+        if any(stop in text for stop in row.request.stop):
+            return "stop"
+    if row.total - row.given >= row.request.max_new_tokens:
+        return "length"
+    if subject.context is not None and row.total >= subject.context:
+        return "context"
+    return None
 
 
 def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:

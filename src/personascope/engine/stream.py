@@ -11,15 +11,14 @@ from torch import Tensor
 
 from personascope.directions import Direction
 from personascope.engine.cache import STORES, Store, most_rows
-from personascope.engine.choose import choose
 from personascope.engine.edits import Editor, Edits, changes
 from personascope.engine.forward import Passage, means_of, visitor
 from personascope.engine.hooks import run
 from personascope.engine.logits import picked
 from personascope.engine.norms import sinks
 from personascope.engine.readers import Means, Places, Projections, Reader
-from personascope.engine.row import Row, finished
-from personascope.engine.rows import Event, Generation, Request, TokenLogprobs, duplicates
+from personascope.engine.row import Row, draw, ending, finished
+from personascope.engine.rows import Event, Generation, Request, duplicates
 from personascope.engine.selection import Selection, select
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import check_width
@@ -325,43 +324,11 @@ class RowStream:
         if not going:
             return []
         active = [rows[index] for index in going]
-        chosen = self._draw(active, logits if len(going) == len(rows) else logits[going])
+        chosen = draw(active, logits if len(going) == len(rows) else logits[going], self.subject.end_ids)
         for row, token in zip(active, chosen, strict=True):
             row.response.append(token)
-            row.finish = self._finish(row, token)
+            row.finish = ending(self.subject, row)
         return [Event(row.id, token) for row, token in zip(active, chosen, strict=True)]
-
-    def _draw(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
-        raw = {index: logits[index].log_softmax(0) for index, row in enumerate(rows) if row.request.logprobs}
-        banned = [index for index, row in enumerate(rows) if row.request.suppress_eos]
-        ends = sorted(self.subject.end_ids)
-        if banned and ends:
-            logits[torch.tensor(banned)[:, None], torch.tensor(ends)[None]] = float("-inf")
-        requests = [row.request for row in rows]
-        chosen: list[int] = choose(
-            logits,
-            [request.sampling for request in requests],
-            [request.seed for request in requests],
-            [len(row.response) for row in rows],
-        ).tolist()
-        for index, values in raw.items():
-            top = values.topk(min(rows[index].request.logprobs, len(values)))
-            best = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-            rows[index].logprobs.append(TokenLogprobs(float(values[chosen[index]]), best))
-        return chosen
-
-    def _finish(self, row: Row, token: int) -> str | None:
-        if token in self.subject.end_ids:
-            return "end"
-        if row.request.stop:
-            text = self.subject.decode(row.response)
-            if any(stop in text for stop in row.request.stop):
-                return "stop"
-        if row.total - row.given >= row.request.max_new_tokens:
-            return "length"
-        if self.subject.context is not None and row.total >= self.subject.context:
-            return "context"
-        return None
 
     def _let_go(self) -> None:
         """Drop the rows that are done; rows from the back take their places, so that little is moved."""
