@@ -15,14 +15,14 @@ class Fitted:
     """Ridge for every penalty at once: W = E (A / (Λ + λ)), in the target's components.
 
     values, vectors: Λ [k] and E [d_source, k], eigenvalues and -vectors of xx; met: A = Eᵀ xy, [k, d_target];
-    shuffled: the same of shuffled pairs. unit: tr(xx)/d_source.
+    shuffled: the same of shuffled pairs. width: d_source, of which the rows may span only k.
     """
 
     values: np.ndarray
     vectors: np.ndarray
     met: np.ndarray
     shuffled: np.ndarray | None
-    unit: float
+    width: int
 
     @classmethod
     def of(cls, gram: Gram, components: Components, center: bool, width: int) -> "Fitted":
@@ -33,7 +33,12 @@ class Fitted:
         values, vectors = values[-spanned:].clip(0.0), vectors[:, -spanned:]
         across = [gram.xy] if gram.shuffled is None else [gram.xy, gram.shuffled]
         met = [vectors.T @ (each @ components.vectors) for each in across]
-        return cls(values, vectors, met[0], met[1] if len(met) > 1 else None, float(values.sum()) / width)
+        return cls(values, vectors, met[0], met[1] if len(met) > 1 else None, width)
+
+    @property
+    def unit(self) -> float:
+        """tr(xx)/d_source."""
+        return float(self.values.sum()) / self.width
 
     def penalties(self, lambdas: Sequence[float], relative: bool) -> np.ndarray:
         """[λ]: in the units of the Gram matrix."""
@@ -54,8 +59,9 @@ class Fitted:
         return float(self.values @ self.shrink(penalty))
 
     def condition_number(self, penalty: float) -> float:
-        """Largest over smallest of Λ + λ; infinite where the smallest is 0."""
-        smallest = float(self.values[0] + penalty)
+        """Of xx + λ: its largest over its smallest eigenvalue; infinite where the smallest is 0."""
+        least = self.values[0] if len(self.values) == self.width else 0.0
+        smallest = float(least + penalty)
         return float(self.values[-1] + penalty) / smallest if smallest > 0 else math.inf
 
 
