@@ -14,6 +14,7 @@ from personascope.transfer import fit_map, fit_map_from
 from personascope.transfer.dealing import Dealing
 from personascope.transfer.gathering import gather
 from personascope.transfer.gram import Gram
+from personascope.transfer.maps import _shuffled
 
 LAMBDAS = [0.01, 0.1, 1.0, 10.0, 100.0]
 
@@ -171,6 +172,15 @@ def test_degrees_of_freedom_and_condition() -> None:
     assert found.condition_number == pytest.approx((squares[0] + 3) / (squares[-1] + 3))
 
 
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize(("rows", "source"), [(300, 12), (12, 12), (15, 40)])
+def test_the_condition_number_is_that_of_the_penalised_gram_matrix(rows: int, source: int, center: bool) -> None:
+    x, y = paired(rows, source)
+    about = x - x.mean(axis=0) if center else x
+    wanted = np.linalg.cond(about.T @ about + 3.0 * np.eye(source))
+    assert fit_map(x, y, [3.0], center=center).condition_number == pytest.approx(wanted)
+
+
 def test_relative_penalties_are_in_units_of_the_mean_eigenvalue() -> None:
     x, y = paired()
     found = fit_map(x, y, [0.02], relative=True)
@@ -212,6 +222,30 @@ def test_controls_know_nothing() -> None:
     assert all(band.shuffled_r2 is not None and band.shuffled_r2 < 0.05 for band in found.bands)
     bare = fit_map(x, y, LAMBDAS, groups=texts, controls=False)
     assert bare.held_out.shuffled_r2 is None and torch.equal(bare.weight, found.weight)
+
+
+@pytest.mark.parametrize("held", [1, 25, 100, 100_000])
+@pytest.mark.parametrize("length", [1, 40, 130])
+def test_controls_know_nothing_however_few_rows_are_held(
+    length: int, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("personascope.transfer.gathering._CHUNK", held * 20)
+    draw = np.random.default_rng(4)
+    texts = np.repeat(np.arange(8_000 // length), length)
+    x = draw.normal(size=(len(texts), 10))
+    found = fit_map(x, x @ draw.normal(size=(10, 10)), [1.0], groups=texts).held_out
+    assert found.r2 > 0.99
+    assert found.shuffled_r2 is None or found.shuffled_r2 < 0.05
+    assert (found.shuffled_r2 is None) == (held < length / 4), "rows that are not held cannot meet another text's"
+
+
+def test_a_fold_of_one_text_has_no_control() -> None:
+    x, y = paired(500)
+    assert fit_map(x, y, LAMBDAS, groups=np.repeat(range(5), 100)).held_out.shuffled_r2 is None
+    long = np.repeat(range(10), [400, 10, 10, 10, 10, 10, 10, 10, 10, 20])
+    assert fit_map(x, y, LAMBDAS, groups=long).held_out.shuffled_r2 is None, "one of 400 rows, one of 20 at most"
+    with pytest.raises(UserError, match="shuffled, and some fold is of one text"):
+        _shuffled(gather([(x, y, np.repeat(range(5), 100))]))
 
 
 def test_without_anything_to_learn_the_map_is_doubted() -> None:

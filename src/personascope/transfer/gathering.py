@@ -1,6 +1,7 @@
 """One pass over paired rows: into folds by text, and into sums. How the rows come in blocks changes nothing."""
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from personascope.errors import NonFinite, UserError
 from personascope.transfer.dealing import Dealing
 from personascope.transfer.gram import FoldedGram, Gram
+from personascope.transfer.shuffling import Shuffling
 
 # Rows of x and y, the number of the text each belongs to.
 Block = tuple[Any, Any, Sequence[Hashable] | np.ndarray | None]
@@ -23,7 +25,8 @@ def gather(blocks: Iterable[Block], folds: int = 5, seed: int = 0, has_shuffled:
 
     blocks: (x [n, d_source], y [n, d_target], groups), n as it comes; groups: for each row the text it is from, None
     where every row is a text of its own. Texts go to folds whole and in turn, in a random order within each turn.
-    has_shuffled: sum up, too, every x with the y of another text of the same fold, for the control.
+    has_shuffled: sum up, too, every x with the y of another text of the same fold, for the control; left out where in some
+    fold one text has more than three quarters of the rows.
     Raises `UserError` where rows do not pair up or there are fewer texts than folds, `NonFinite` naming row and text.
     """
     if not isinstance(folds, int) or folds < 2:
@@ -39,23 +42,29 @@ def gather(blocks: Iterable[Block], folds: int = 5, seed: int = 0, has_shuffled:
                 bases[side] = basis
                 head = (coordinates.T, head[1], head[2]) if side == 0 else (head[0], coordinates.T, head[2])
     grams: list[Gram] = []
-    draw = np.random.default_rng([seed, 1])
-    for x, y, texts in _chunks(rows, head):
+    size, draw = _chunk_size(head), np.random.default_rng([seed, 1])
+    shufflings = [Shuffling(size, draw) for _ in range(folds if has_shuffled else 0)]
+    for x, y, texts in _chunks(rows, head, size):
         x, y = x.astype(np.float64), y.astype(np.float64)
         if not grams:
             at = x.mean(axis=0), y.mean(axis=0)
-            grams = [Gram.empty(*at, has_shuffled) for _ in range(folds)]
+            grams = [Gram.empty(*at) for _ in range(folds)]
         x, y = x - at[0], y - at[1]
         numbers = dealt.fold_of(texts)
         for fold in range(folds):
             own = np.flatnonzero(numbers == fold)
             if len(own):
-                grams[fold].add(x[own], y[own], _other_texts(texts[own], draw) if has_shuffled else None)
+                grams[fold].add(x[own], y[own])
+                if has_shuffled:
+                    shufflings[fold].add(x[own], y[own], texts[own])
     if len(dealt) < folds:
         raise UserError(
             f"{folds} folds need at least {folds} texts, and there are {len(dealt)}; "
             f"{f'give folds={len(dealt)}, or more texts' if len(dealt) > 1 else 'give more texts'}"
         )
+    shuffled = [one.total(gram) for one, gram in zip(shufflings, grams, strict=False)]
+    if shuffled and all(one is not None for one in shuffled):
+        grams = [replace(gram, shuffled=one) for gram, one in zip(grams, shuffled, strict=True)]
     return FoldedGram(tuple(grams), len(dealt), *bases)
 
 
@@ -121,9 +130,12 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
     return x, y, texts
 
 
-def _chunks(rows: Iterator[_Rows], head: _Rows) -> Iterator[_Rows]:
+def _chunk_size(rows: _Rows) -> int:
+    return max(1, _CHUNK // (rows[0].shape[1] + rows[1].shape[1]))
+
+
+def _chunks(rows: Iterator[_Rows], head: _Rows, size: int) -> Iterator[_Rows]:
     """The rows cut anew, always at the same places."""
-    size = max(1, _CHUNK // (head[0].shape[1] + head[1].shape[1]))
     held, count = [head], len(head[0])
     while True:
         if count >= size:
@@ -139,13 +151,3 @@ def _chunks(rows: Iterator[_Rows], head: _Rows) -> Iterator[_Rows]:
         count += len(following[0])
     if count:
         yield _joined(held)
-
-
-def _other_texts(texts: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """[rows]: a permutation that gives every row the row of another text, unless one text has more than half of them."""
-    numbers, own = np.unique(texts, return_inverse=True)
-    # By text, texts in random order, rows in random order within: a text further on is another one.
-    order = np.lexsort((draw.random(len(texts)), draw.permutation(len(numbers))[own]))
-    partners = np.empty(len(texts), dtype=np.int64)
-    partners[order] = np.roll(order, -int(np.bincount(own).max()))
-    return partners

@@ -12,7 +12,7 @@ class Gram:
 
     rows: how many. at_x, at_y: the points, [d_source] and [d_target]. x, y: Σ(x − at_x), Σ(y − at_y). xx, xy, yy: sums of
     products of the same, [d_source, d_source], [d_source, d_target], [d_target, d_target]. shuffled: as xy, of x with
-    the y of another text; None where that was not asked for. All float64.
+    the y of another text; None where that was not asked for or cannot be. All float64.
 
     A dimension whose mean is a hundred times its spread leaves no digits for the spread once it has been squared; hence
     the points.
@@ -29,7 +29,7 @@ class Gram:
     shuffled: np.ndarray | None = None
 
     @classmethod
-    def empty(cls, at_x: np.ndarray, at_y: np.ndarray, has_shuffled: bool = False) -> "Gram":
+    def empty(cls, at_x: np.ndarray, at_y: np.ndarray) -> "Gram":
         """No rows yet."""
         source, target = len(at_x), len(at_y)
         return cls(
@@ -41,20 +41,16 @@ class Gram:
             np.zeros((source, source)),
             np.zeros((source, target)),
             np.zeros((target, target)),
-            np.zeros((source, target)) if has_shuffled else None,
         )
 
-    def add(self, x: np.ndarray, y: np.ndarray, partners: np.ndarray | None = None) -> None:
-        """Take in rows [n, d_source] and [n, d_target], float64, about the points already; partners: for each row the
-        row whose y it is paired with once shuffled."""
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Take in rows [n, d_source] and [n, d_target], float64, about the points already."""
         self.rows += len(x)
         self.x += x.sum(axis=0)
         self.y += y.sum(axis=0)
         self.xx += x.T @ x
         self.xy += x.T @ y
         self.yy += y.T @ y
-        if self.shuffled is not None and partners is not None:
-            self.shuffled += x.T @ y[partners]
 
     @property
     def mean_x(self) -> np.ndarray:

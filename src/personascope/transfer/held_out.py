@@ -39,7 +39,7 @@ class HeldOut:
     rank that was tried; cv_error: [choices], the same over all folds. R² counts from the training mean.
 
     shuffled_r2: of a map fitted in the same way to pairs of different texts. random_r2: of a map with the same singular
-    values and random singular vectors. Both None where they were not asked for.
+    values and random singular vectors. Both None where they were not asked for, or a fold is of one text, or nearly.
     """
 
     errors: np.ndarray

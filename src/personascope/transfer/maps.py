@@ -88,8 +88,11 @@ def _first(pairs: PairedActivations, source_layer: int, target_layer: int, texts
 
 
 def _shuffled(gram: FoldedGram) -> FoldedGram:
-    """The sums of pairs in which every x met the y of another text."""
-    folds = tuple(
-        replace(one, xy=one.xy if one.shuffled is None else one.shuffled, shuffled=None) for one in gram.folds
-    )
+    """The sums of pairs in which every x met the y of another text. Raises `UserError` where there are none."""
+    met = [one.shuffled for one in gram.folds if one.shuffled is not None]
+    if len(met) < len(gram.folds):
+        raise UserError(
+            "methods has shuffled, and some fold is of one text or nearly; give more texts or fewer folds, or leave it out"
+        )
+    folds = tuple(replace(one, xy=xy, shuffled=None) for one, xy in zip(gram.folds, met, strict=True))
     return replace(gram, folds=folds)
