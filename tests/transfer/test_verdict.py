@@ -1,5 +1,8 @@
 """Efficacy and choice from responses that are made up, and the four readings."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
 from personascope.transfer.evaluation import Evaluation, likert
@@ -40,6 +43,13 @@ def test_what_needs_no_map_is_remarked_on() -> None:
     mapped, oracle = outcome("ridge_mapped", 4.4, efficacy=0.9), outcome("oracle", 4.5)
     naive = outcome("zero_pad", 4.4, efficacy=0.95)
     assert "zero_pad does as well without a map" in verdict_of(mapped, oracle, None, [naive]).remarks[0]
+    assert "zero_pad" not in str(verdict_of(mapped, oracle, None, [outcome("zero_pad", 4.4, 2.0, efficacy=0.95)]))
+    assert "zero_pad" not in str(verdict_of(mapped, oracle, None, [outcome("zero_pad", 4.4, collapse=0.5, efficacy=1)]))
+    unknown = outcome("ridge_mapped", 4.4), outcome("zero_pad", 4.4)
+    assert not verdict_of(unknown[0], oracle, None, [unknown[1]]).remarks
+    for control in ("random", "shuffled", "wrong_persona"):
+        found = verdict_of(mapped, oracle, None, (), [outcome(control, 4.4, efficacy=0.9)])
+        assert found.remarks[0].startswith(f"{control} does as well and carries something else")
     assert "without any steering" in verdict_of(mapped, oracle, outcome("baseline", 3.0)).remarks[0]
 
 
@@ -47,8 +57,10 @@ def test_scores_of_a_hundred_stand_on_the_scale_of_five() -> None:
     assert [likert(value) for value in (0, 62.5, 100)] == [1, 3.5, 5]
 
 
-def made(scores: dict[tuple[str, float], tuple[float, float]], persona: str = "evil") -> list[Evaluation]:
-    """Responses to four prompts in both parts; every prompt a little above the one before."""
+def made(
+    scores: Mapping[tuple[str, float], tuple[float | None, float]], persona: str = "evil", gain: float = 1.0
+) -> list[Evaluation]:
+    """Responses to four prompts in both parts; every prompt a little above the one before, by `gain` for each."""
     return [
         Evaluation(
             Row(None if method == "baseline" else persona, method, alpha, part, prompt, 0, AT),  # type: ignore[arg-type]
@@ -56,11 +68,11 @@ def made(scores: dict[tuple[str, float], tuple[float, float]], persona: str = "e
             "text",
             "end",
             9,
-            trait + place,
+            None if trait is None else trait + gain * place,
             coherence,
             8.0,
             0.0,
-            (trait + place) / 100,
+            None if trait is None else (trait + place) / 100,
             coherence / 100,
         )
         for (method, alpha), (trait, coherence) in scores.items()
@@ -119,3 +131,57 @@ def test_without_a_judge_nothing_is_chosen() -> None:
     assert set(summary.chosen.values()) == {None}
     assert outcome_of(summary, "oracle") is None and verdict(summary).reading == "not judged"
     assert summary.describe()["truth"] is None
+
+
+def test_a_dose_that_is_never_coherent_is_said_to_be_so() -> None:
+    found = Summary(made(SCORES), ("evil",), AT)
+    assert found.efficacy("ridge_mapped")["incoherent"] == [] and not verdict(found).remarks
+    assert found.efficacy("zero_pad")["incoherent"] == ["evil"]
+    for method in ("ridge_mapped", "oracle"):
+        broken = SCORES | {(method, alpha): (80.0, 30.0 - alpha) for alpha in (1.0, 2.0, 3.0)}
+        found = Summary([*made(broken), *made(SCORES, "pirate")], ("evil", "pirate"), AT)
+        assert found.efficacy("ridge_mapped")["incoherent"] == ["evil"]
+        assert "not at matched coherence for evil" in verdict(found).remarks[-1]
+        assert not verdict(found, ["pirate"]).remarks
+
+
+def test_a_persona_that_nobody_could_tell_counts_for_nothing() -> None:
+    untold = made({key: (None, coherence) for key, (_, coherence) in SCORES.items()}, "sycophantic")
+    alone, both = Summary(made(SCORES), ("evil",), AT), Summary([*made(SCORES), *untold], ("evil", "sycophantic"), AT)
+    assert verdict(both, ["sycophantic"]).reading == "not judged"
+    assert outcome_of(both, "oracle", ["sycophantic"]) is None
+    assert outcome_of(both, "oracle") == outcome_of(alone, "oracle")
+    assert both.efficacy("ridge_mapped") == alone.efficacy("ridge_mapped")
+    assert verdict(both).reading == verdict(alone).reading == "partial"
+    assert "leaves out sycophantic" in verdict(both).remarks[-1]
+    rows = {(one["persona"], one["method"], one["alpha"], one["part"]): one for one in both.table()}
+    assert [rows[name, "oracle", 2.0, "test"]["told"] for name in ("evil", "sycophantic")] == [4, 0]
+
+
+def test_few_that_could_be_told_are_no_verdict() -> None:
+    found = made(SCORES)
+    for told, reading in ((2, "partial"), (1, "not judged")):
+        some = [one if one.row.prompt in PROMPTS[:told] else replace(one, trait=None) for one in found]
+        assert verdict(Summary(some, ("evil",), AT)).reading == reading
+
+
+@pytest.mark.parametrize("method", ["oracle", "ridge_mapped"])
+def test_without_what_is_compared_there_is_no_verdict(method: str) -> None:
+    kept = [one for one in made(SCORES) if one.row.method != method]
+    found = verdict(Summary(kept, ("evil",), AT))
+    assert found.reading == "not compared" and "add both to methods" in found.sentence
+
+
+def test_an_oracle_that_hardly_raises_the_trait_gives_no_interval() -> None:
+    """All gain 3 times what the oracle gains, prompt by prompt: wherever there is a ratio it is 3."""
+    gains = {"baseline": 0.0, "oracle": 1.0, "ridge_mapped": 3.0}
+    for start, has_interval in ((-1.3, False), (-0.8, True)):
+        rows = [
+            one
+            for method, gain in gains.items()
+            for one in made({(method, float(method != "baseline")): (10.0 + start * gain, 90.0)}, gain=gain)
+        ]
+        found = Summary(rows, ("evil",), AT).efficacy("ridge_mapped")
+        assert found["estimate"] == pytest.approx(3)
+        assert (found["low"] is None, found["high"] is None) == (not has_interval, not has_interval)
+        assert not has_interval or found["low"] == pytest.approx(3) == found["high"]

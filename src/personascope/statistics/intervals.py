@@ -58,13 +58,17 @@ def bootstrap(
     units: for every observation the unit it was drawn with (a prompt, a document, a seed); whole units are resampled, in
     each of the strata where they are given. statistic: takes the indices of observations, with repeats. Of few units, a
     statistic of pairs (AUROC, Cohen's d) is larger in most resamples than in the sample, since repeats pair with
-    themselves; the correction takes that out. Source: the cluster bootstrap (Davison & Hinkley, 1997) with BC limits
+    themselves; the correction takes that out. Resamples for which the statistic is NaN are left out, and where more than a
+    fifth are, the bounds are NaN. Source: the cluster bootstrap (Davison & Hinkley, 1997) with BC limits
     (Efron, 1981).
     """
     estimate = statistic(np.arange(len(units)))
-    values = [statistic(chosen) for chosen in resampled(units, resamples, seed, strata)]
-    below = np.mean(np.asarray(values) < estimate) + np.mean(np.asarray(values) == estimate) / 2
-    shift = 2 * norm.ppf(np.clip(below, 1 / resamples, 1 - 1 / resamples))
+    drawn = np.array([statistic(chosen) for chosen in resampled(units, resamples, seed, strata)])
+    values = drawn[~np.isnan(drawn)]
+    if len(values) < 0.8 * len(drawn):
+        return Interval(float(estimate), math.nan, math.nan)
+    below = np.mean(values < estimate) + np.mean(values == estimate) / 2
+    shift = 2 * norm.ppf(np.clip(below, 1 / len(values), 1 - 1 / len(values)))
     reach = norm.ppf((1 + level) / 2)
     low, high = np.quantile(values, norm.cdf([shift - reach, shift + reach]))
     return Interval(float(estimate), float(low), float(high))

@@ -26,6 +26,8 @@ Method = Literal[
 METHODS: tuple[Method, ...] = get_args(Method)
 # Those that know nothing of the target: what any honest way has to beat.
 NAIVE: tuple[Method, ...] = ("zero_pad", "interpolate", "random_proj")
+# Those that carry something else than the persona.
+CONTROLS: tuple[Method, ...] = ("random", "shuffled", "wrong_persona")
 # How many contrast pairs of the target each takes.
 FEW: dict[Method, int] = {"oracle_1_pair": 1, "oracle_2_pairs": 2, "oracle_5_pairs": 5}
 

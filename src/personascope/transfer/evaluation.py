@@ -24,9 +24,10 @@ _CHUNK = 1_024
 class Evaluation:
     """A response and its figures. persona: whom it was scored for; a baseline response is scored for each.
 
-    trait, coherence: 0–100, None where nobody judged or could tell. perplexity: under the unsteered target, None for an
-    empty response. repeated: share of 4-grams of tokens that came before. share, well_formed: of an organism, exactly:
-    the persona's share of the slot words, and that of sentences the grammar can make; None elsewhere.
+    trait, coherence: 0–100, None where nobody judged or could tell. perplexity: under the unsteered target after the
+    question alone, None for an empty response. repeated: share of 4-grams of tokens that came before. share, well_formed:
+    of an organism, exactly: the persona's share of the slot words, and that of sentences the grammar can make; None
+    elsewhere.
     """
 
     row: Row
@@ -65,8 +66,8 @@ def evaluate(
 ) -> list[Evaluation]:
     """Every response, those of the baseline once for each persona; in the journal, and taken from there.
 
-    judge_fraction: the share of prompts' responses that is judged, the same ones in every condition. A response that went
-    non-finite is incoherent and shows nothing.
+    judge_fraction: the share of responses to test prompts that is judged, the same ones in every condition; those to
+    development prompts all are. A response that went non-finite is incoherent and shows nothing.
     """
     wanted = [(index, name) for index, row in enumerate(rows) for name in ([row.persona] if row.persona else personas)]
     judged_by = judge.name if judge is not None else None
@@ -74,7 +75,7 @@ def evaluate(
         cell_key(
             evaluation=request_key(subject, requests[index], {}),
             persona=name,
-            judge=judged_by if _is_judged(requests[index], judge_fraction) else None,
+            judge=judged_by if is_judged(rows[index], requests[index].seed, judge_fraction) else None,
         )
         for index, name in wanted
     ]
@@ -91,7 +92,11 @@ def evaluate(
     for start in range(0, len(missing), _CHUNK):
         chunk = missing[start : start + _CHUNK]
         fresh = list(dict.fromkeys(wanted[place][0] for place in chunk if wanted[place][0] not in surprises))
-        passages = [Passage(requests[index].prompt, tuple(generations[index].response_ids)) for index in fresh]
+        # A system prompt would make its own responses likely.
+        asked = {
+            text: subject.chat.prompt([{"role": "user", "content": text}]) for text in {rows[i].prompt for i in fresh}
+        }
+        passages = [Passage(asked[rows[i].prompt], tuple(generations[i].response_ids)) for i in fresh]
         surprises |= dict(zip(fresh, perplexities(subject, passages), strict=True))
         scores = _scores(chunk, wanted, rows, requests, generations, personas, judge, judge_fraction, journal)
         for place in chunk:
@@ -134,19 +139,19 @@ def _scores(
         return scores
     for name in dict.fromkeys(wanted[place][1] for place in chunk):
         ours = [place for place in chunk if wanted[place][1] == name]
-        ours = [place for place in ours if _is_judged(requests[wanted[place][0]], fraction)]
+        ours = [place for place in ours if is_judged(rows[wanted[place][0]], requests[wanted[place][0]].seed, fraction)]
         broken = [place for place in ours if generations[wanted[place][0]].error is not None]
         whole = [place for place in ours if generations[wanted[place][0]].error is None]
         items = [(rows[wanted[place][0]].prompt, generations[wanted[place][0]].text) for place in whole]
         for place, one in zip(whole, judge.judge(personas[name], items, journal), strict=True):
             scores[place] = {"trait": one.trait, "coherence": one.coherence}
-        scores |= {place: {"trait": None, "coherence": 0.0} for place in broken}
+        scores |= {place: {"trait": 0.0, "coherence": 0.0} for place in broken}
     return scores
 
 
-def _is_judged(request: Request, fraction: float) -> bool:
-    """By the seed, which a prompt's responses have in common across conditions."""
-    return request.seed % 10_000 < round(fraction * 10_000)
+def is_judged(row: Row, seed: int, fraction: float) -> bool:
+    """By the seed, which a prompt's responses have in common across conditions; α is chosen from all there is."""
+    return row.part == "development" or seed % 10_000 < round(fraction * 10_000)
 
 
 def _truth(subject: Subject, name: str, generation: Generation) -> dict[str, float | None]:

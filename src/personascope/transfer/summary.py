@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from personascope.statistics import bootstrap, holm, resampled_means, sign_flip_test
+from personascope.statistics import holm, sign_flip_test
 from personascope.transfer.conditions import Method
-from personascope.transfer.evaluation import Evaluation, likert
+from personascope.transfer.efficacy import ratio
+from personascope.transfer.evaluation import Evaluation
+from personascope.transfer.figures import by_prompt, counts, figures, mean
 from personascope.transfer.grid import Part
 from personascope.transfer.maps import Setting
 
@@ -19,7 +21,6 @@ COHERENT = 62.5
 # The least share of well-formed sentences at which an organism's oracle is asked for its strongest α.
 WELL_FORMED = 0.6
 PRIMARY: Method = "ridge_mapped"
-_COLUMNS = ("trait", "coherence", "perplexity", "repeated", "tokens", "share", "well_formed")
 
 Key = tuple[str, str, float, Part, Setting]
 
@@ -59,7 +60,7 @@ class Summary:
     @cached_property
     def chosen(self) -> dict[tuple[str, str], float | None]:
         """By persona and method the α with the most of the trait on development prompts among those that stay coherent
-        there; the most coherent where none does. None where nobody judged."""
+        there; the most coherent where none does. None where nobody judged, or could tell the trait."""
         return {(name, method): self._choice(name, method) for name in self.personas for method in self.methods}
 
     def _choice(self, persona: str, method: str) -> float | None:
@@ -67,8 +68,8 @@ class Summary:
         for alpha in self.alphas(persona, method):
             found = self.of(persona, method, alpha, "development")
             trait, coherence = mean(found, "trait"), mean(found, "coherence")
-            if coherence is not None:
-                tried.append((alpha, trait or 0.0, coherence))
+            if trait is not None and coherence is not None:
+                tried.append((alpha, trait, coherence))
         if not tried:
             return None
         coherent = [one for one in tried if one[2] >= COHERENT]
@@ -81,6 +82,17 @@ class Summary:
         alpha = self.chosen.get((persona, method))
         return [] if alpha is None else self.of(persona, method, alpha)
 
+    def is_coherent(self, persona: str, method: str) -> bool:
+        """Whether responses to development prompts stay coherent at the α chosen."""
+        alpha = self.chosen.get((persona, method))
+        found = None if alpha is None else mean(self.of(persona, method, alpha, "development"), "coherence")
+        return found is not None and found >= COHERENT
+
+    def is_told(self, persona: str, method: str) -> bool:
+        """Whether the trait could be told of at least half of the judged responses to test prompts at the α chosen."""
+        found = counts(self.at_choice(persona, method))
+        return 0 < found["judged"] <= 2 * found["told"]
+
     def table(self) -> list[dict[str, Any]]:
         """Every condition: means, standard deviations and intervals that resample prompts."""
         rows = []
@@ -92,14 +104,18 @@ class Summary:
 
     def efficacy(self, method: str, personas: Sequence[str] | None = None, column: str = "trait") -> dict[str, Any]:
         """(method − baseline) / (oracle − baseline) on test prompts, each at its own chosen α under the same floor of
-        coherence; over several personas a ratio of sums. Its interval resamples prompts. None where the oracle does not
-        raise the trait, or nobody judged."""
-        names = personas or self.personas
-        held = {
-            one: [self.at_choice(name, which) for name in names]
-            for one, which in (("method", method), ("oracle", "oracle"), ("baseline", "baseline"))
-        }
-        return ratio(held["method"], held["oracle"], held["baseline"], column)
+        coherence; over several personas, those that were told, a ratio of sums. Its interval resamples prompts. None where
+        the oracle does not raise the trait, or nobody judged. incoherent: personas of which the method or the oracle
+        reaches the floor at no α."""
+        arms = (method, "oracle", "baseline")
+        names = [
+            name
+            for name in personas or self.personas
+            if all(mean(self.at_choice(name, one), column) is not None for one in arms)
+        ]
+        held = [[self.at_choice(name, one) for name in names] for one in arms]
+        below = [name for name in names if not all(self.is_coherent(name, one) for one in arms[:2])]
+        return {**ratio(held[0], held[1], held[2], column), "incoherent": below}
 
     def at_oracle(self, persona: str) -> float | None:
         """The largest α at which the oracle's sentences stay well-formed; None where it never is, or nothing is planted."""
@@ -178,73 +194,3 @@ class Summary:
             "tests": self.tests(),
             "truth": self.truth(),
         }
-
-
-def values(found: Sequence[Evaluation], column: str) -> tuple[list[float], list[str]]:
-    """The numbers of a column, and the prompt of each; those that could not be had left out."""
-    told = [(getattr(one, column), one.row.prompt) for one in found]
-    kept = [(float(value), prompt) for value, prompt in told if value is not None]
-    return [value for value, _ in kept], [prompt for _, prompt in kept]
-
-
-def mean(found: Sequence[Evaluation], column: str) -> float | None:
-    numbers, _ = values(found, column)
-    return float(np.mean(numbers)) if numbers else None
-
-
-def by_prompt(found: Sequence[Evaluation], column: str) -> dict[str, float]:
-    """The mean of a column for each prompt."""
-    held: dict[str, list[float]] = defaultdict(list)
-    for value, prompt in zip(*values(found, column), strict=True):
-        held[prompt].append(value)
-    return {prompt: float(np.mean(numbers)) for prompt, numbers in held.items()}
-
-
-def figures(found: Sequence[Evaluation], has_intervals: bool = True) -> dict[str, Any]:
-    """Of one condition: of every column its mean, standard deviation and interval, None where nothing could be told."""
-    plain: dict[str, Any] = {"n": len(found), "collapse": float(np.mean([one.is_collapsed for one in found]))}
-    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for column in _COLUMNS:
-        numbers, prompts = values(found, column)
-        plain[column] = float(np.mean(numbers)) if numbers else None
-        plain[f"{column}_sd"] = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-        plain[f"{column}_interval"] = None
-        if len(set(prompts)) > 1 and has_intervals:
-            alike[tuple(prompts)].append(column)
-    for units, columns in alike.items():
-        # Columns that were told for the same responses share their resamples.
-        table = np.stack([values(found, column)[0] for column in columns], axis=1)
-        bounds = np.quantile(resampled_means(table, units), [0.025, 0.975], axis=0)
-        plain |= {f"{column}_interval": bounds[:, place].tolist() for place, column in enumerate(columns)}
-    for column in ("trait", "coherence"):
-        plain[f"{column}_likert"] = None if plain[column] is None else likert(plain[column])
-    return plain
-
-
-def ratio(
-    method: Sequence[Sequence[Evaluation]],
-    oracle: Sequence[Sequence[Evaluation]],
-    baseline: Sequence[Sequence[Evaluation]],
-    column: str,
-) -> dict[str, Any]:
-    """Σ (method − baseline) / Σ (oracle − baseline) over personas, of each persona's responses; prompts are resampled."""
-    held = [[by_prompt(one, column) for one in each] for each in (method, oracle, baseline)]
-    shared = [prompt for prompt in held[0][0] if all(prompt in one for each in held for one in each)] if held[0] else []
-    nothing = {"estimate": None, "low": None, "high": None}
-    if not shared:
-        return nothing
-    ours, theirs, none = (np.array([[one[prompt] for prompt in shared] for one in each]) for each in held)
-
-    def raised(chosen: np.ndarray) -> tuple[float, float]:
-        return float((ours - none)[:, chosen].mean(axis=1).sum()), float((theirs - none)[:, chosen].mean(axis=1).sum())
-
-    def statistic(chosen: np.ndarray) -> float:
-        by_method, by_oracle = raised(chosen)
-        return by_method / by_oracle if by_oracle > 0 else 0.0
-
-    whole = np.arange(len(shared))
-    if raised(whole)[1] <= 0:
-        return nothing
-    if len(shared) < 2:
-        return {**nothing, "estimate": statistic(whole)}
-    return dict(zip(("estimate", "low", "high"), bootstrap(shared, statistic), strict=True))

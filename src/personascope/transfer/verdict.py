@@ -1,16 +1,17 @@
 """What an experiment says: the methodology's success criteria, and which of its four readings holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from personascope.transfer.conditions import NAIVE
+from personascope.transfer.conditions import CONTROLS, NAIVE
 from personascope.transfer.evaluation import likert
-from personascope.transfer.summary import PRIMARY, Summary, mean
+from personascope.transfer.figures import counts, figures, mean
+from personascope.transfer.summary import PRIMARY, Summary
 
-Reading = Literal["shared", "partial", "not linear", "steering fails", "not judged"]
+Reading = Literal["shared", "partial", "not linear", "steering fails", "not compared", "not judged"]
 
 # From this efficacy on the mapped vector does what the oracle does.
 EQUAL = 0.9
@@ -20,7 +21,9 @@ _SAID: dict[Reading, str] = {
     "not linear": "Only the model's own vector works: the persona does not carry over by a linear map fitted on these texts.",
     "steering fails": "Nothing works, the model's own vector included: steering itself fails here, and nothing is said about "
     "transfer.",
-    "not judged": "Nobody judged the responses: give a judge to have a verdict.",
+    "not compared": "There is no verdict without ridge_mapped and the oracle: add both to methods.",
+    "not judged": "Of too few responses it could be told whether they show the persona: give a judge that can tell, or "
+    "prompts that leave room for it.",
 }
 
 
@@ -46,13 +49,21 @@ MINIMUM, STRONG = Criteria("minimum", 3.5, 2.5, 0.30), Criteria("strong", 4.0, 3
 @dataclass(frozen=True)
 class Outcome:
     """A method over personas: trait and coherence on 1–5, share of collapsed responses, efficacy where the oracle raises
-    the trait."""
+    the trait; how many responses were judged, and of how many the trait could be told."""
 
     method: str
     trait: float
     coherence: float
     collapse: float
     efficacy: float | None = None
+    judged: int = 0
+    told: int = 0
+
+    def is_as_good(self, other: "Outcome") -> bool:
+        """Whether it works, and raises the trait no less than another."""
+        if self.efficacy is None or other.efficacy is None:
+            return False
+        return MINIMUM.are_met(self) and self.efficacy >= other.efficacy
 
 
 @dataclass(frozen=True)
@@ -80,23 +91,31 @@ class Verdict:
 
 
 def outcome_of(summary: Summary, method: str, personas: Sequence[str] | None = None) -> Outcome | None:
-    """A method's mean over personas on test prompts, each at its chosen α; None where nobody judged."""
+    """A method's mean on test prompts, each persona at its chosen α, over those that were told; None where none was."""
     held = [summary.at_choice(name, method) for name in personas or summary.personas]
-    traits = [mean(one, "trait") for one in held]
-    coherences = [mean(one, "coherence") for one in held]
-    if any(one is None for one in coherences) or not held:
+    scored = [(mean(one, "trait"), mean(one, "coherence"), figures(one, False)["collapse"]) for one in held if one]
+    told = [
+        (trait, coherence, lost) for trait, coherence, lost in scored if trait is not None and coherence is not None
+    ]
+    if not told:
         return None
+    traits, coherences, collapses = zip(*told, strict=True)
     return Outcome(
         method,
-        likert(float(np.mean([one or 0.0 for one in traits]))),
-        likert(float(np.mean([one or 0.0 for one in coherences]))),
-        float(np.mean([one.is_collapsed for each in held for one in each])),
+        likert(float(np.mean(traits))),
+        likert(float(np.mean(coherences))),
+        float(np.mean(collapses)),
         summary.efficacy(method, personas)["estimate"] if method != "baseline" else None,
+        **counts([one for each in held for one in each]),
     )
 
 
 def verdict_of(
-    mapped: Outcome | None, oracle: Outcome | None, baseline: Outcome | None, naive: Sequence[Outcome] = ()
+    mapped: Outcome | None,
+    oracle: Outcome | None,
+    baseline: Outcome | None,
+    naive: Sequence[Outcome] = (),
+    controls: Sequence[Outcome] = (),
 ) -> Verdict:
     """The reading of some outcomes. A vector works that meets the minimum; mapped: by ridge."""
     if mapped is None or oracle is None:
@@ -107,23 +126,37 @@ def verdict_of(
         remarks.append(
             "Responses show the persona without any steering, so that meeting the criteria says little here."
         )
-    better = [one for one in naive if (one.efficacy or 0.0) >= (mapped.efficacy or 0.0)]
-    if met and better:
-        remarks.append(
-            f"{better[0].method} does as well without a map, so that the map is not what carries the persona."
-        )
+    for kind, why in (
+        (naive, "does as well without a map, so that the map is not what carries the persona."),
+        (controls, "does as well and carries something else, so that it is not the persona that arrives."),
+    ):
+        equal = [one.method for one in kind if one.is_as_good(mapped)]
+        if met and equal:
+            remarks.append(f"{equal[0]} {why}")
     if met is None:
         reading: Reading = "not linear" if MINIMUM.are_met(oracle) else "steering fails"
         return Verdict(reading, None, tuple(remarks))
-    is_equal = mapped.trait >= oracle.trait or (mapped.efficacy or 0.0) >= EQUAL
+    is_equal = mapped.trait >= oracle.trait or (mapped.efficacy is not None and mapped.efficacy >= EQUAL)
     return Verdict("shared" if is_equal else "partial", met, tuple(remarks))
 
 
 def verdict(summary: Summary, personas: Sequence[str] | None = None) -> Verdict:
-    """The verdict of an experiment, or of some of its personas."""
-    return verdict_of(
-        outcome_of(summary, PRIMARY, personas),
-        outcome_of(summary, "oracle", personas),
-        outcome_of(summary, "baseline", personas),
-        [found for one in NAIVE if one in summary.methods and (found := outcome_of(summary, one, personas))],
-    )
+    """The verdict of an experiment, or of some of its personas: over those of which enough responses could be told."""
+    if not {PRIMARY, "oracle"} <= {*summary.methods}:
+        return Verdict("not compared", None)
+    names = personas or summary.personas
+    told = [name for name in names if all(summary.is_told(name, one) for one in (PRIMARY, "oracle"))]
+    if not told:
+        return Verdict("not judged", None)
+    of = {one: outcome for one in summary.methods if (outcome := outcome_of(summary, one, told))}
+    naive, controls = ([of[one] for one in kind if one in of] for kind in (NAIVE, CONTROLS))
+    found = verdict_of(of[PRIMARY], of["oracle"], of.get("baseline"), naive, controls)
+    remarks = list(found.remarks)
+    if untold := [name for name in names if name not in told]:
+        remarks.append(f"The verdict leaves out {', '.join(untold)}: of too few responses it could be told.")
+    if below := summary.efficacy(PRIMARY, told)["incoherent"]:
+        remarks.append(
+            f"Efficacy is not at matched coherence for {', '.join(below)}: the mapped vector or the oracle stays below "
+            f"{MINIMUM.coherence:g} of 5 at every α."
+        )
+    return replace(found, remarks=tuple(remarks))

@@ -1,0 +1,43 @@
+"""How much of what the oracle does another way of carrying a persona does."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from personascope.statistics import bootstrap, finite
+from personascope.transfer.evaluation import Evaluation
+from personascope.transfer.figures import by_prompt
+
+
+def ratio(
+    method: Sequence[Sequence[Evaluation]],
+    oracle: Sequence[Sequence[Evaluation]],
+    baseline: Sequence[Sequence[Evaluation]],
+    column: str,
+) -> dict[str, float | None]:
+    """Σ (method − baseline) / Σ (oracle − baseline) over personas, of each persona's responses; prompts are resampled.
+
+    None where the oracle raises nothing, bounds also where it does not in more than a fifth of the resamples; the others
+    of those are left out.
+    """
+    held = [[by_prompt(one, column) for one in each] for each in (method, oracle, baseline)]
+    shared = [prompt for prompt in held[0][0] if all(prompt in one for each in held for one in each)] if held[0] else []
+    nothing: dict[str, float | None] = {"estimate": None, "low": None, "high": None}
+    if not shared:
+        return nothing
+    ours, theirs, none = (np.array([[one[prompt] for prompt in shared] for one in each]) for each in held)
+
+    def raised(chosen: np.ndarray) -> tuple[float, float]:
+        return float((ours - none)[:, chosen].mean(axis=1).sum()), float((theirs - none)[:, chosen].mean(axis=1).sum())
+
+    def statistic(chosen: np.ndarray) -> float:
+        by_method, by_oracle = raised(chosen)
+        return by_method / by_oracle if by_oracle > 0 else math.nan
+
+    whole = np.arange(len(shared))
+    if raised(whole)[1] <= 0:
+        return nothing
+    if len(shared) < 2:
+        return {**nothing, "estimate": statistic(whole)}
+    return dict(zip(nothing, finite(bootstrap(shared, statistic)), strict=True))
