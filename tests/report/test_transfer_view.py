@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from report.browser import chromium, opened
 
-from personascope.report.transfer import save_transfer
+from personascope.report import write_report
 from personascope.subject import Subject
 from personascope.transfer import transfer
 
@@ -45,13 +45,14 @@ def run(llama: Subject, gemma2: Subject, tmp_path_factory: pytest.TempPathFactor
         },
     }
     found = transfer(plain, llama, gemma2)
-    save_transfer(found.folder)
+    write_report([found.folder], found.folder / "report.html")
     return found.folder
 
 
 def test_it_shows_the_figures_of_the_run_down_to_single_generations(run: Path) -> None:
     found = json.loads((run / "aggregated_results.json").read_text())
     rows = json.loads((run / "generation_results.json").read_text())
+    settings = json.loads((run / "cv_results.json").read_text())["settings"]
     with opened(run / "report.html") as tab:
         assert found["verdict"]["sentence"] in tab.locator("[data-reading]").inner_text()
         assert tab.locator("[data-table=methods] tbody tr").count() == len(found["methods"]) == 6
@@ -72,6 +73,12 @@ def test_it_shows_the_figures_of_the_run_down_to_single_generations(run: Path) -
                     and row["persona"] in (persona, None)
                 ]
                 assert listed == [text.strip() for text in ours][:3], (persona, method)
+        for name, rows_of in (
+            ("tests", len(found["tests"])),
+            ("truth", 3),
+            ("map", len(settings[0]["maps"]["ridge"]["bands"])),
+        ):
+            assert tab.locator(f"[data-table={name}] tbody tr").count() == rows_of, name
         tab.locator("[data-method=ridge_mapped] button").click()
         options = tab.get_by_label("condition", exact=True).locator("option").all_inner_texts()
         assert options == ["α = 1", "α = 2", "α = 1, layers 5 → 4, 20 texts"]

@@ -1,6 +1,7 @@
 """The experiment on the two organisms, end to end at toy size: its files, going on, growing, refusing."""
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,27 @@ def test_rows_are_paired_and_figures_are_those_of_the_text(result: TransferResul
     assert all(set(METHODS) <= methods for methods in seeds.values())
     baseline = [one for one in result.summary.evaluations if one.row.method == "baseline"]
     assert len(baseline) == 2 * 5 and {one.persona for one in baseline} == {"evil", "pirate"}
+
+
+def test_the_results_hold_every_comparison_and_a_page_is_made_of_the_files(
+    result: TransferResult, tmp_path: Path
+) -> None:
+    written, found = (result.folder / "results.md").read_text(), result.aggregated
+    assert len(found["tests"]) == 2 * len(METHODS) - 3, "all against the baseline, the mapped vector against all"
+    for one in found["tests"]:
+        figures = f"{one['difference']:+.1f} | {one['p']:.3f} | {one['corrected']:.3f}"
+        assert f"| {one['method']} | {one['against']} | {figures} |" in written
+    assert "Against the planted truth" in written
+    assert not (result.folder / "report.html").exists()
+    assert run(["report", str(result.folder), "--out", str(tmp_path / "r.html")]) == 0
+    held = re.search(r'<script type="application/json" id="runs">(.*?)</script>', (tmp_path / "r.html").read_text())
+    assert held is not None
+    shown = json.loads(held[1])[0]
+    assert shown["tests"] == found["tests"] and shown["truth"] == found["truth"]
+    settings = json.loads((result.folder / "cv_results.json").read_text())["settings"]
+    assert {one["kind"]: one["bands"] for one in shown["maps"]} == {
+        kind: one["bands"] for kind, one in settings[0]["maps"].items()
+    }
 
 
 def test_a_persona_arrives_by_its_map_and_not_without(result: TransferResult) -> None:

@@ -23,7 +23,7 @@ from personascope.cli.terminal import (
 )
 from personascope.cli.workers import WorkersOption, check_workers, working
 from personascope.engine.work import Work
-from personascope.report.transfer import save_transfer
+from personascope.report import write_report
 from personascope.subject import Subject
 from personascope.transfer.config import TransferConfig
 from personascope.transfer.config_file import load_config
@@ -71,7 +71,7 @@ def run_command(
 
     with progress() as advance:
         result = transfer(asked, batch_size=batch_size, working=run_by, on_progress=advance, **settings)
-        page = save_transfer(result.folder)
+        page = write_report([result.folder], result.folder / "report.html")
     if as_json:
         emit({"run": result.folder, "report": page, **_short(result)})
         return

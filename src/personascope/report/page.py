@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from personascope.errors import UserError
+from personascope.report.transfer import transfer_figures
 from personascope.runs import RunFolder, write_text
 
 _ASSETS = resources.files(__package__) / "assets"
@@ -130,7 +131,7 @@ def features_run(folder: RunFolder) -> dict[str, Any]:
 
 def transfer_run(folder: RunFolder) -> dict[str, Any]:
     """What a page shows of a transfer experiment, from its folder alone."""
-    found = folder.load_json("transfer.json")
+    found = transfer_figures(folder)
     personas, methods = (_counted(len(found[name]), name[:-1]) for name in ("personas", "methods"))
     facts = _facts(folder, f"from {found['source_model']}, {personas}, {methods}")
     return {"view": "transfer", "title": folder.path.name, "facts": facts, **found}

@@ -1,24 +1,32 @@
-"""Saving the page of a transfer experiment: its figures, and every generation."""
+"""What the page of a transfer experiment shows: its figures, its maps, and every generation."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from personascope.report.page import write_report
-from personascope.runs import RunFolder, write_json
+from personascope.runs import RunFolder
 
-RESULT = "transfer.json"
 # Responses a page holds in full, of each condition; the files hold them all.
 _SHOWN = 90
 _FIGURES = ("trait", "coherence", "perplexity", "repeated", "tokens")
 
 
-def save_transfer(path: Path) -> Path:
-    """Write `transfer.json` and `report.html` into the folder of a finished experiment; the path of the page."""
-    folder = RunFolder.read(path)
+def transfer_figures(folder: RunFolder) -> dict[str, Any]:
+    """Plain values from the files of a finished experiment. Raises `UserError` where it is not finished."""
     found = folder.load_json("aggregated_results.json")
-    write_json(path / RESULT, {**found, **_responses(folder.load_json("generation_results.json"))}, indent=None)
-    return write_report([path], path / "report.html")
+    rows = folder.load_json("generation_results.json")
+    return {**found, "maps": _maps(folder, found["main"]), **_responses(rows)}
+
+
+def _maps(folder: RunFolder, main: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The experiment's own maps, one for all personas or one for each; none where nothing moves by a map."""
+    if not (folder.path / "cv_results.json").exists():
+        return []
+    return [
+        {"persona": one.get("persona"), "kind": kind, **plain}
+        for one in folder.load_json("cv_results.json")["settings"]
+        if all(one[name] == value for name, value in main.items())
+        for kind, plain in one["maps"].items()
+    ]
 
 
 def _responses(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

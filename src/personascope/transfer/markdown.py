@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-COLUMNS = ("method", "trait", "coherence", "collapse", "efficacy", "cosine", "retrieval")
+COLUMNS = ("method", "trait", "told", "coherence", "collapse", "efficacy", "cosine", "retrieval")
 
 
 def results_table(found: Mapping[str, Any]) -> str:
@@ -24,12 +24,15 @@ def results_table(found: Mapping[str, Any]) -> str:
         _row(["---", *["---:"] * (len(COLUMNS) - 1)]),
         *[_row(row) for row in result_rows(found)],
         "",
-        "Trait and coherence on 1–5; collapse: responses more than half of whose 4-grams are repeated. Each method at the α "
-        "chosen on development prompts, figures of the test prompts. Efficacy: (method − baseline) / (oracle − baseline) of "
-        "the trait, with an interval that resamples prompts. Cosine: to the oracle, over personas.",
+        "Trait and coherence on 1–5; told: responses of which the trait could be told; collapse: responses more than half of "
+        "whose 4-grams are repeated. Each method at the α chosen on development prompts, figures of the test prompts. "
+        "Efficacy: (method − baseline) / (oracle − baseline) of the trait, with an interval that resamples prompts; †: for "
+        "some persona the method or the oracle is below a coherence of 3.5 at every α, and its most coherent one is taken. "
+        "Cosine: to the oracle, over personas.",
         "",
         *_primary(found),
         *_by_persona(found),
+        *_tests(found["tests"]),
         *_truth(found.get("truth")),
     ]
     return "\n".join(lines) + "\n"
@@ -47,11 +50,12 @@ def result_rows(found: Mapping[str, Any]) -> list[list[str]]:
             if one["method"] == method and all(one[name] == value for name, value in found["main"].items())
         ]
         nearest = found["retrieval"].get(method)
-        figures = [outcome["trait"], outcome["coherence"]] if outcome else [None, None]
         rows.append(
             [
                 method,
-                *[number(one) for one in figures],
+                number(outcome["trait"] if outcome else None),
+                f"{outcome['told']} of {outcome['judged']}" if outcome else "–",
+                number(outcome["coherence"] if outcome else None),
                 percent(outcome["collapse"] if outcome else None),
                 between(pooled.get(method)),
                 number(sum(cosines) / len(cosines) if cosines else None),
@@ -74,8 +78,7 @@ def _primary(found: Mapping[str, Any]) -> list[str]:
     if not found["primary"]:
         return []
     return [
-        f"Primary endpoint: efficacy of the mapped vector at matched coherence, {between(found['primary'])}. All other "
-        "comparisons are corrected (Holm).",
+        f"Primary endpoint: efficacy of the mapped vector at matched coherence, {between(found['primary'])}.",
         "",
     ]
 
@@ -95,6 +98,29 @@ def _by_persona(found: Mapping[str, Any]) -> list[str]:
         for name in found["personas"]
     ]
     return [_row(columns), _row(["---", "---:", "---:", "---:", "---"]), *map(_row, rows), ""]
+
+
+def _tests(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not tests:
+        return []
+    rows = [
+        [
+            one["method"],
+            one["against"],
+            number(one["difference"], "+.1f"),
+            *[number(one[name], ".3f") for name in ("p", "corrected")],
+        ]
+        for one in tests
+    ]
+    return [
+        "All other comparisons: the trait (0–100) prompt by prompt over personas, each method at the α chosen for it; p by "
+        "sign flips, corrected over all of them by Holm's method.",
+        "",
+        _row(("method", "against", "difference", "p", "corrected")),
+        _row(["---", "---", "---:", "---:", "---:"]),
+        *map(_row, rows),
+        "",
+    ]
 
 
 def _truth(truth: Mapping[str, Any] | None) -> list[str]:
@@ -128,9 +154,10 @@ def percent(value: float | None) -> str:
 
 
 def between(found: Mapping[str, Any] | None) -> str:
-    """An estimate with its bounds."""
+    """An estimate with its bounds, marked where it is not at matched coherence."""
     if not found or found["estimate"] is None:
         return "–"
+    mark = "†" if found["incoherent"] else ""
     if found["low"] is None:
-        return number(found["estimate"])
-    return f"{found['estimate']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+        return number(found["estimate"]) + mark
+    return f"{found['estimate']:.2f} [{found['low']:.2f}, {found['high']:.2f}]{mark}"

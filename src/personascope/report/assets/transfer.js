@@ -7,7 +7,8 @@ const number = (value) => (value === null || value === undefined ? "–" : digit
 const percent = (value) => (value === null || value === undefined ? "–" : `${digits(Number((100 * value).toPrecision(2)))} %`);
 const between = (one) => {
   if (!one || one.estimate === null) return "–";
-  return one.low === null ? number(one.estimate) : html`${number(one.estimate)} <small>[${number(one.low)}, ${number(one.high)}]</small>`;
+  const mark = one.incoherent.length ? "†" : "";
+  return one.low === null ? `${number(one.estimate)}${mark}` : html`${number(one.estimate)} <small>[${number(one.low)}, ${number(one.high)}]</small>${mark}`;
 };
 const likert = (value) => (value === null || value === undefined ? null : 1 + value / 25);
 const said = (name) => name.replaceAll("_", " ");
@@ -25,11 +26,14 @@ const mean = (values) => (values.length ? values.reduce((sum, one) => sum + one,
 function outcome(run, method, persona) {
   const rows = run.conditions.filter((one) => one.part === "test" && one.is_chosen && one.method === method && (persona === null || one.persona === persona));
   const of = (name) => mean(rows.map((one) => one[name]).filter((one) => one !== null));
+  const scored = rows.filter((one) => one.trait !== null && one.coherence !== null);
+  const over = (name) => mean(scored.map((one) => one[name]));
+  const sum = (name) => rows.reduce((before, one) => before + one[name], 0);
   const vectors = run.geometry.filter((one) => one.method === method && isMain(run, one) && (persona === null || one.persona === persona));
   const found = vectors.map((one) => one.is_retrieved).filter((one) => one !== null);
   return {
     alpha: rows.length === 1 ? rows[0].alpha : null,
-    trait: likert(of("trait")), coherence: likert(of("coherence")), collapse: of("collapse"), perplexity: of("perplexity"), tokens: of("tokens"),
+    trait: likert(over("trait")), coherence: likert(over("coherence")), collapse: over("collapse"), told: rows.length ? `${sum("told")} of ${sum("judged")}` : "–", perplexity: of("perplexity"), tokens: of("tokens"),
     efficacy: run.efficacies.find((one) => one.method === method && one.persona === persona),
     cosine: mean(vectors.map((one) => one.cosine)), ceiling: mean(vectors.map((one) => one.ceiling).filter((one) => one !== null)),
     retrieved: found.length ? mean(found.map(Number)) : null,
@@ -52,17 +56,54 @@ function Methods({ run, persona, chosen, onChoose }) {
   return html`<section class="card pane">
     <h2>Ways of carrying</h2>
     <div class="matrix"><table data-table="methods">
-      <thead><tr><th>method</th><th>α</th><th>trait</th><th>coherence</th><th>collapse</th><th>efficacy</th><th>perplexity</th><th>tokens</th><th>cosine</th><th>ceiling</th><th>retrieval</th></tr></thead>
+      <thead><tr><th>method</th><th>α</th><th>trait</th><th>told</th><th>coherence</th><th>collapse</th><th>efficacy</th><th>perplexity</th><th>tokens</th><th>cosine</th><th>ceiling</th><th>retrieval</th></tr></thead>
       <tbody>${run.methods.map((method) => {
         const one = outcome(run, method, persona);
         return html`<tr key=${method} data-method=${method} class=${method === chosen ? "chosen" : ""}>
           <td><button class="link" aria-pressed=${method === chosen} onClick=${() => onChoose(method)}>${said(method)}</button></td>
-          <td>${number(one.alpha)}</td><td data-figure="trait">${number(one.trait)}</td><td>${number(one.coherence)}</td><td>${percent(one.collapse)}</td>
+          <td>${number(one.alpha)}</td><td data-figure="trait">${number(one.trait)}</td><td>${one.told}</td><td>${number(one.coherence)}</td><td>${percent(one.collapse)}</td>
           <td data-figure="efficacy">${between(one.efficacy)}</td><td>${number(one.perplexity)}</td><td>${number(one.tokens)}</td>
           <td>${number(one.cosine)}</td><td>${number(one.ceiling)}</td><td>${percent(one.retrieved)}</td></tr>`;
       })}</tbody>
     </table></div>
-    <p class="note">Test prompts, each method at the α chosen for it on development prompts. Trait and coherence on 1–5. Efficacy: (method − baseline) / (oracle − baseline) of the trait; intervals resample prompts. Ceiling: the cosine of the oracle's own halves. Retrieval: whether the nearest of all oracles is the persona's own.</p>
+    <p class="note">Test prompts, each method at the α chosen for it on development prompts. Trait and coherence on 1–5; told: responses of which the trait could be told. Efficacy: (method − baseline) / (oracle − baseline) of the trait; intervals resample prompts; †: for some persona the method or the oracle is below a coherence of 3.5 at every α, and its most coherent one is taken. Ceiling: the cosine of the oracle's own halves. Retrieval: whether the nearest of all oracles is the persona's own.</p>
+  </section>`;
+}
+
+function Tests({ run }) {
+  if (!run.tests.length) return null;
+  return html`<section class="card pane">
+    <h2>All other comparisons</h2>
+    <div class="matrix"><table data-table="tests"><thead><tr><th>method</th><th>against</th><th>difference</th><th>p</th><th>corrected</th></tr></thead>
+      <tbody>${run.tests.map((one) => html`<tr><td>${said(one.method)}</td><td>${said(one.against)}</td>
+        <td>${one.difference > 0 ? "+" : ""}${one.difference.toFixed(1)}</td><td>${one.p.toFixed(3)}</td><td>${one.corrected.toFixed(3)}</td></tr>`)}</tbody></table></div>
+    <p class="note">The trait, 0–100, prompt by prompt over personas, each method at the α chosen for it; p by sign flips, corrected over all of them by Holm's method.</p>
+  </section>`;
+}
+
+function Truth({ run, persona }) {
+  if (!run.truth) return null;
+  const told = (method) => (persona === null ? ["median", "least", "most"].map((name) => run.truth.spread[method]?.[name]) : [run.truth.efficacies[method][persona]]);
+  return html`<section class="card pane">
+    <h2>Against the planted truth</h2>
+    <div class="matrix"><table data-table="truth"><thead><tr><th>method</th>${(persona === null ? ["median", "least", "most"] : ["efficacy"]).map((name) => html`<th>${name}</th>`)}</tr></thead>
+      <tbody>${Object.keys(run.truth.efficacies).map((method) => html`<tr><td>${said(method)}</td>${told(method).map((one) => html`<td>${number(one)}</td>`)}</tr>`)}</tbody></table></div>
+    <p class="note">Efficacy by the share of ${persona === null ? "a persona's" : "the persona's"} own words, at the largest α at which the oracle keeps 0.6 of its sentences well-formed.</p>
+  </section>`;
+}
+
+function Maps({ run, persona, theme }) {
+  // The map of shuffled pairs is scored on shuffled pairs.
+  const maps = run.maps.filter((one) => one.kind !== "shuffled" && (one.persona === null || one.persona === persona));
+  if (!maps.length) return null;
+  return html`<section class="card pane">
+    <h2>The map${maps[0].persona === null ? "" : ` without ${said(persona)}`}</h2>
+    <div class="matrix"><table data-table="map"><thead><tr><th>components</th><th>share</th>${maps.map((one) => html`<th>${one.kind}</th>`)}<th>shuffled pairs</th><th>random map</th></tr></thead>
+      <tbody>${maps[0].bands.map((band, place) => html`<tr><td>${band.first}–${band.last}</td><td>${percent(band.share)}</td>
+        ${maps.map((one) => html`<td>${number(one.bands[place].r2)}</td>`)}<td>${number(band.shuffled_r2)}</td><td>${number(band.random_r2)}</td></tr>`)}</tbody></table></div>
+    <${Lines} label="singular values" theme=${theme} lines=${maps.map((one, place) => ({ name: one.kind, colour: lineColour(place), points: one.spectrum.map((value, index) => [index + 1, value]) }))} xName="number" yName="singular value" yMin=${0} marked=${null} />
+    ${maps.flatMap((one) => one.doubts.map((doubt) => html`<p class="note">${one.kind}: ${doubt}.</p>`))}
+    <p class="note">R² on texts that were not fitted on, by principal components of the target, the largest first; controls: of ${maps[0].kind}. Below, the singular values of each map.</p>
   </section>`;
 }
 
@@ -165,6 +206,7 @@ export function Transfer({ runs, theme }) {
       </select></label>
     </div>
     <div class="panes"><${Verdict} run=${run} persona=${persona} /><${Methods} run=${run} persona=${persona} chosen=${chosen} onChoose=${setMethod} /></div>
+    <div class="panes two"><${Tests} run=${run} /><${Truth} run=${run} persona=${persona} /><${Maps} run=${run} persona=${shown} theme=${theme} /></div>
     <h2 class="title">${said(shown)} <label class="switch">show
       <select aria-label="methods" value=${group} onChange=${(e) => setGroup(e.target.value)}>${groups.map((name) => html`<option value=${name}>${name}</option>`)}</select></label></h2>
     <${Curves} key=${group} run=${run} persona=${shown} group=${group} theme=${theme} />
