@@ -6,8 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from personascope.cli.estimate import in_words, work_cost
-from personascope.cli.judges import estimate_judging
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -21,16 +19,13 @@ from personascope.cli.terminal import (
     say,
     table,
 )
+from personascope.cli.transfer_estimate import estimate_transfer
 from personascope.cli.workers import WorkersOption, check_workers, working
-from personascope.engine.work import Work
 from personascope.report import write_report
 from personascope.subject import Subject
-from personascope.transfer.config import TransferConfig
 from personascope.transfer.config_file import load_config
 from personascope.transfer.experiment import transfer
 from personascope.transfer.markdown import COLUMNS, result_rows
-from personascope.transfer.models import Models
-from personascope.transfer.plan import Plan, judge_of
 from personascope.transfer.result import TransferResult
 
 app = typer.Typer(
@@ -63,7 +58,7 @@ def run_command(
     check_workers(workers)
     settings: dict[str, Any] = {"device": device, "dtype": dtype}
     if estimate:
-        _estimate(asked, settings, as_json)
+        estimate_transfer(asked, settings, as_json)
         return
 
     def run_by(subject: Subject) -> AbstractContextManager[None]:
@@ -100,30 +95,6 @@ def _print(result: TransferResult, page: Path) -> None:
         say(f"note: {remark}")
     print(f"results     {result.folder / 'results.md'}")
     print(f"report      {page}")
-
-
-def _estimate(config: TransferConfig, settings: dict[str, Any], as_json: bool) -> None:
-    """Say how much there is to sample, read and judge, and for about how long on this machine."""
-    models = Models({}, settings)
-    plan = Plan.of(config, models)
-    size = plan.size()
-    target = models.open(config.target_model)
-    work = Work.of(2 * size["extraction"], config.extraction_max_new_tokens) + Work.of(
-        size["generations"], config.max_new_tokens
-    )
-    judge = judge_of(target, config)
-    # Of each persona its own rows, and the baseline's once more.
-    each = round(config.judge_fraction * size["generations"] / len(plan.asked)) + size["extraction"]
-    judging = estimate_judging(judge, [(one.persona, each) for one in plan.asked], config.max_new_tokens, None)
-    cost = {**size, **work_cost(target, work, judging)}
-    if as_json:
-        emit(cost)
-        return
-    print(
-        f"{size['extraction']:,} rollouts to extract in each model, {size['texts']:,} texts to read in both, "
-        f"{size['generations']:,} generations, each read once more for its perplexity"
-    )
-    print(in_words(cost))
 
 
 COMMAND = app

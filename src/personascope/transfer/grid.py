@@ -101,13 +101,18 @@ def requests_of(
             prompt=chats[
                 personas[row.persona or ""].system_prompt(0) if row.method == "system_prompt" else "", row.prompt
             ],
-            seed=derive_seed("transfer", config.seed, row.prompt, row.sample),
+            seed=seed_of(config, row),
             max_new_tokens=config.max_new_tokens,
             sampling=Sampling(config.temperature),
             writes=writes.get((row.persona or "", row.method, row.setting, row.alpha), ()),
         )
         for row in rows
     ]
+
+
+def seed_of(config: TransferConfig, row: Row) -> int:
+    """The same of every condition."""
+    return derive_seed("transfer", config.seed, row.prompt, row.sample)
 
 
 def run_grid(

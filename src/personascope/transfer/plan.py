@@ -14,7 +14,7 @@ from personascope.subject import PromptLike, Subject
 from personascope.transfer.config import Layer, TransferConfig
 from personascope.transfer.contrast import Asked, asked_personas, extraction_rows
 from personascope.transfer.corpora import DRAWN, training_texts
-from personascope.transfer.grid import Prompts, grid
+from personascope.transfer.grid import Prompts, Row, grid
 from personascope.transfer.maps import MAPPED, Setting
 from personascope.transfer.models import Models
 
@@ -105,14 +105,17 @@ class Plan:
         }
         return Config(identity, extent, {**runtime, "prompts": prompts})
 
-    def size(self) -> dict[str, int]:
-        """How many rollouts and texts it takes."""
+    def rows(self) -> list[Row]:
+        """The responses to sample, at the most: which layers are the experiment's own is not known yet."""
         setting = Setting(0, 0, self.config.n_training_samples)
         swept = self.swept(Setting(-1, -1, self.config.n_training_samples))
-        rows = len(grid(self.config, self.names, self.prompts, setting, swept))
+        return grid(self.config, self.names, self.prompts, setting, swept)
+
+    def size(self) -> dict[str, int]:
+        """How many rollouts and texts it takes."""
         return {
             "extraction": extraction_rows(self.asked, self.config),
-            "generations": rows,
+            "generations": len(self.rows()),
             "texts": self.text_count * len(self.corpora) if self.has_map else 0,
         }
 
