@@ -145,6 +145,10 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str, text: str, said: 
         ({"personas": {"stranger": TEXTS}}, "does not know the persona 'stranger'"),
         ({"corpus": "leave-persona-out", "personas": ["sycophantic"]}, "'sycophantic' has none"),
         ({"judge": "chatt"}, "judge 'chatt' is not known"),
+        (
+            {"n_training_samples": 9},
+            "needs two texts in each of 5 folds, and n_training_samples has 9; give at least 10",
+        ),
     ],
 )
 def test_what_could_not_end_is_said_before_it_begins(change: dict[str, Any], said: str) -> None:

@@ -92,7 +92,7 @@ def _shuffled(gram: FoldedGram) -> FoldedGram:
     met = [one.shuffled for one in gram.folds if one.shuffled is not None]
     if len(met) < len(gram.folds):
         raise UserError(
-            "methods has shuffled, and some fold is of one text or nearly; give more texts or fewer folds, or leave it out"
+            "methods has shuffled, and some fold is of one text or nearly; start anew with more texts, or without it"
         )
     folds = tuple(replace(one, xy=xy, shuffled=None) for one, xy in zip(gram.folds, met, strict=True))
     return replace(gram, folds=folds)

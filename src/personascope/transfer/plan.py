@@ -34,6 +34,7 @@ class Plan:
     @classmethod
     def of(cls, config: TransferConfig, models: Models) -> "Plan":
         """Raises `UserError` on anything that the experiment could not end with."""
+        _check_shuffled(config)
         asked = tuple(asked_personas(config))
         prompts = _prompts(config)
         layers = [one for one, _ in config.sweep.layers], [other for _, other in config.sweep.layers]
@@ -118,6 +119,17 @@ class Plan:
             "generations": len(self.rows()),
             "texts": self.text_count * len(self.corpora) if self.has_map else 0,
         }
+
+
+def _check_shuffled(config: TransferConfig) -> None:
+    """Raises `UserError` where a fold has no two texts to shuffle."""
+    counts = [config.n_training_samples] if "shuffled" in config.steered else []
+    counts += config.sweep.n_training_samples if "shuffled" in config.sweep.methods else ()
+    if counts and min(counts) < 2 * config.folds:
+        raise UserError(
+            f"methods has shuffled, which needs two texts in each of {config.folds} folds, and n_training_samples has "
+            f"{min(counts)}; give at least {2 * config.folds}, or leave shuffled out"
+        )
 
 
 def _prompts(config: TransferConfig) -> Prompts:
