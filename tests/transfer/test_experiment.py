@@ -112,6 +112,7 @@ def test_the_results_hold_every_comparison_and_a_page_is_made_of_the_files(
     shown = json.loads(held[1])[0]
     assert shown["tests"] == found["tests"] and shown["truth"] == found["truth"]
     settings = json.loads((result.folder / "cv_results.json").read_text())["settings"]
+    assert shown["maps"][0]["kind"] == "ridge"
     assert {one["kind"]: one["bands"] for one in shown["maps"]} == {
         kind: one["bands"] for kind, one in settings[0]["maps"].items()
     }

@@ -8,6 +8,7 @@ import pytest
 from personascope.transfer.evaluation import Evaluation, likert
 from personascope.transfer.grid import Row
 from personascope.transfer.maps import Setting
+from personascope.transfer.markdown import between
 from personascope.transfer.summary import Summary
 from personascope.transfer.verdict import Outcome, outcome_of, verdict, verdict_of
 
@@ -142,6 +143,7 @@ def test_a_dose_that_is_never_coherent_is_said_to_be_so() -> None:
         found = Summary([*made(broken), *made(SCORES, "pirate")], ("evil", "pirate"), AT)
         assert found.efficacy("ridge_mapped")["incoherent"] == ["evil"]
         assert "not at matched coherence for evil" in verdict(found).remarks[-1]
+        assert [between(found.efficacy("ridge_mapped", [one]))[-1] for one in found.personas] == ["†", "]"]
         assert not verdict(found, ["pirate"]).remarks
 
 

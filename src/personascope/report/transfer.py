@@ -18,14 +18,14 @@ def transfer_figures(folder: RunFolder) -> dict[str, Any]:
 
 
 def _maps(folder: RunFolder, main: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The experiment's own maps, one for all personas or one for each; none where nothing moves by a map."""
+    """The experiment's own maps, one for all personas or one for each, ridge first; none where nothing moves by a map."""
     if not (folder.path / "cv_results.json").exists():
         return []
     return [
         {"persona": one.get("persona"), "kind": kind, **plain}
         for one in folder.load_json("cv_results.json")["settings"]
         if all(one[name] == value for name, value in main.items())
-        for kind, plain in one["maps"].items()
+        for kind, plain in sorted(one["maps"].items(), key=lambda each: each[0] != "ridge")
     ]
 
 
