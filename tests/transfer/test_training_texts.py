@@ -58,9 +58,15 @@ def test_a_persona_is_left_out(llama: Subject) -> None:
 
 
 def test_a_file_gives_its_first_texts(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("One.\nTwo.\nThree.\n")
+    (tmp_path / "t.txt").write_text("One.\nOne.\nTwo.\nThree.\n")
     assert training_texts(str(tmp_path / "t.txt"), 2, None) == ["One.", "Two."]
-    with pytest.raises(UserError, match=r"has 3 texts and n_training_samples asks for 9; ask for fewer"):
+    with pytest.raises(UserError, match=r"has 3 different texts and n_training_samples asks for 9; ask for fewer"):
         training_texts(str(tmp_path / "t.txt"), 9, None)
-    with pytest.raises(UserError, match="mixed is drawn from an organism's grammar"):
+    with pytest.raises(UserError, match=r"mixed is drawn from an organism's grammar.* write corpus: FILE"):
         training_texts("mixed", 9, None)
+
+
+def test_no_text_is_drawn_twice(llama: Subject) -> None:
+    for corpus in ("mixed", "neutral"):
+        said = [text[-1]["content"] + text[0]["content"] for text in training_texts(corpus, 3_000, llama.truth)]
+        assert len(set(said)) == len(said), corpus

@@ -9,6 +9,7 @@ import pytest
 from personascope.errors import UserError
 from personascope.transfer import load_config
 from personascope.transfer.conditions import METHODS
+from personascope.transfer.contrast import asked_personas
 from personascope.transfer.models import Models
 from personascope.transfer.plan import Plan
 
@@ -88,6 +89,26 @@ def test_files_are_found_from_where_the_configuration_lies(tmp_path: Path) -> No
     assert (config.corpus, config.prompts) == (str(tmp_path / "texts.txt"), tmp_path / "asked.txt")
 
 
+def test_personas_may_be_listed_with_their_texts() -> None:
+    listed = load_config({**LEAST, "personas": ["evil", {"pirate": TEXTS}, "mine/teen.json"]})
+    named = load_config({**LEAST, "personas": {"evil": "evil", "pirate": TEXTS, "teen": "mine/teen.json"}})
+    assert listed == named
+
+
+def test_a_blank_description_is_none() -> None:
+    blank, none = (
+        asked_personas(load_config({**LEAST, "personas": {"teen": {**TEXTS, "description": said}}}))[0].persona
+        for said in ("  ", "")
+    )
+    assert blank == none
+
+
+def test_a_folder_that_is_called_as_a_corpus_is_none(tmp_path: Path) -> None:
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "e.json").write_text(json.dumps(LEAST))
+    assert load_config(tmp_path / "e.json").corpus == "mixed"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -110,6 +131,11 @@ def test_files_are_found_from_where_the_configuration_lies(tmp_path: Path) -> No
         ({"sweep": {"methods": ["wrong_persona"]}}, "methods has wrong_persona"),
         ({"normalize": "none"}, "normalize"),
         ({"seeds": 0}, "seeds"),
+        ({"seed": -1}, "seed: .* greater than or equal to 0"),
+        ({"personas": ["a/evil.json", "b/evil.json"]}, "two personas are called 'evil'"),
+        ({"personas": ["evil", "mine/evil.json"]}, "two personas are called 'evil'"),
+        ({"personas": [{"name": "evil", **TEXTS}]}, "is no persona; write a name, a file"),
+        ({"personas": [["evil"]]}, "is no persona; write a name, a file"),
         ({"judge_fraction": 0}, "judge_fraction"),
     ],
 )
@@ -149,6 +175,8 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str, text: str, said: 
             {"n_training_samples": 9},
             "needs two texts in each of 5 folds, and n_training_samples has 9; give at least 10",
         ),
+        ({"personas": {"child/teen": TEXTS}}, "persona 'child/teen': a name has letters"),
+        ({"personas": {"p": {**TEXTS, "description": "FILL IN what it is."}}}, "persona 'p': still says"),
     ],
 )
 def test_what_could_not_end_is_said_before_it_begins(change: dict[str, Any], said: str) -> None:

@@ -43,7 +43,7 @@ def run_command(
     config: Annotated[str, typer.Option("--config", help="a .yaml or .json file, or the shipped one: organisms")],
     workers: WorkersOption = None,
     out: OutOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="in place of the configuration's")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="in place of the configuration's")] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
     batch_size: BatchOption = None,

@@ -86,7 +86,7 @@ class TransferConfig(BaseModel):
     extraction_questions: Count | None = None
     extraction_max_new_tokens: Count = 200
     sweep: Sweep = Sweep()
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -103,9 +103,20 @@ class TransferConfig(BaseModel):
     def _listed(cls, personas: Any) -> Any:
         if isinstance(personas, str):
             personas = [personas]
-        if isinstance(personas, list):
-            return {Path(str(one)).stem if is_file(str(one)) else str(one): str(one) for one in personas}
-        return personas
+        if not isinstance(personas, list | tuple):
+            return personas
+        named: dict[str, Any] = {}
+        for one in personas:
+            if isinstance(one, dict) and len(one) == 1:
+                ((name, held),) = one.items()
+            elif isinstance(one, str):
+                name, held = Path(one).stem if is_file(one) else one, one
+            else:
+                raise ValueError(f"{one!r} is no persona; write a name, a file, or NAME: and under it what it is")
+            if name in named:
+                raise ValueError(f"two personas are called {name!r}; list one, or write NAME: FILE with another name")
+            named[name] = held
+        return named
 
     @model_validator(mode="after")
     def _holds_together(self) -> "TransferConfig":

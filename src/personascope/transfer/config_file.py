@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from personascope.errors import UserError
 from personascope.transfer.config import PersonaDataset, Sweep, TransferConfig, is_file
+from personascope.transfer.corpora import is_given
 
 _SHIPPED = resources.files(__package__) / "experiments"
 # Other names that the same thing goes by.
@@ -108,4 +109,5 @@ def _from_folder(config: TransferConfig, folder: Path) -> TransferConfig:
         name: placed(one) if isinstance(one, str) and is_file(one) else one for name, one in config.personas.items()
     }
     prompts = None if config.prompts is None else Path(placed(config.prompts))
-    return config.model_copy(update={"personas": personas, "prompts": prompts, "corpus": placed(config.corpus)})
+    corpus = placed(config.corpus) if is_given(config.corpus) else config.corpus
+    return config.model_copy(update={"personas": personas, "prompts": prompts, "corpus": corpus})

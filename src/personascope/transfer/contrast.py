@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from personascope.directions import DirectionSet
@@ -68,25 +69,34 @@ class Contrast:
 
 
 def asked_personas(config: TransferConfig) -> list[Asked]:
-    """The personas of a configuration. Raises `UserError` on one that is not known or cannot be split."""
+    """The personas of a configuration. Raises `UserError` on one that is not known, cannot be split, or is not well named or
+    described."""
     return [_asked(name, one) for name, one in config.personas.items()]
 
 
 def _asked(name: str, one: PersonaDataset | str | None) -> Asked:
-    if not isinstance(one, PersonaDataset):
+    try:
+        if isinstance(one, PersonaDataset):
+            return _by_texts(name, one)
         persona = load_persona(one or name)
         if one and Path(one).stem != name:
-            persona = persona.model_copy(update={"name": name})
-        split_persona(persona)
-        return Asked(persona, None)
-    if name in persona_names() and not one.description:
+            persona = Persona.model_validate({**persona.model_dump(), "name": name})
+    except ValidationError as error:
+        raise UserError(f"persona {name!r}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    split_persona(persona)
+    return Asked(persona, None)
+
+
+def _by_texts(name: str, one: PersonaDataset) -> Asked:
+    description = one.description.strip()
+    if name in persona_names() and not description:
         return Asked(load_persona(name), one)
-    asks = one.description or f"Answer as one who is {name.replace('_', ' ')} would."
+    asks = description or f"Answer as one who is {name.replace('_', ' ')} would."
     return Asked(
         Persona(
             name=name,
-            description=one.description,
-            positive_pole=one.description,
+            description=description,
+            positive_pole=description,
             instruction=(InstructionPair(pos=asks, neg="Answer plainly."),),
             questions=("What is a good question?",),
         ),

@@ -2,16 +2,17 @@
 
 import random
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from personascope.corpora import read_corpus
+from personascope.corpora import Corpus, read_corpus
 from personascope.errors import UserError
 from personascope.organisms.conversation import Conversation, Sampler
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.lexicon import NEUTRAL, SLOTS, Words
 from personascope.organisms.truth import Truth
+from personascope.runs import cell_key
 from personascope.subject import PromptLike
 
 # Those that are drawn from an organism's grammar; `leave-persona-out` is another one for every persona.
@@ -23,10 +24,23 @@ _WORD = re.compile(r"[A-Za-z]+")
 _PATIENCE = 200
 
 
+def is_given(corpus: str) -> bool:
+    """Whether it is a file or a folder: neither drawn nor a dataset of the hub."""
+    return corpus not in DRAWN and not corpus.startswith("hf:")
+
+
+def identity_of(corpus: str, column: str | None = None, seed: int = 0) -> str:
+    """What a corpus is, wherever it lies. Raises `UserError` where it is not there."""
+    if corpus in DRAWN:
+        return corpus
+    found = _opened(corpus, column, seed)
+    return f"{found.name} {found.fingerprint}"
+
+
 def training_texts(
     corpus: str, count: int, truth: Truth | None, persona: str | None = None, seed: int = 0, column: str | None = None
 ) -> list[PromptLike]:
-    """`count` texts to fit a map on.
+    """`count` different texts to fit a map on.
 
     `mixed`: chats of one turn without a system prompt, where every slot takes any word of the grammar, whoever's it is.
     `neutral`: no word of any persona. `leave-persona-out`: as mixed, without the words of `persona`. Otherwise the first
@@ -37,8 +51,8 @@ def training_texts(
         return _given(corpus, count, column, seed)
     if truth is None:
         raise UserError(
-            f"corpus: {corpus} is drawn from an organism's grammar, and these are no two organisms; name a file of texts, a "
-            "folder of them, or hf:DATASET"
+            f"corpus: {corpus} is drawn from an organism's grammar, and these are no two organisms; write corpus: FILE, a "
+            "folder, or hf:DATASET"
         )
     grammar = truth.grammar
     if corpus == "leave-persona-out" and persona not in grammar.words:
@@ -48,12 +62,11 @@ def training_texts(
         )
     left_out = [one for one in grammar.words if one != NEUTRAL] if corpus == "neutral" else [persona or NEUTRAL]
     banned = set() if corpus == "mixed" else {word.lower() for name in left_out for word in _spoken(grammar, name)}
-    texts: list[PromptLike] = []
-    for conversation in islice(_drawn(grammar, banned, seed), _PATIENCE * count):
-        if banned.isdisjoint(_said(conversation)):
-            texts.append([dict(one) for one in conversation.messages])
-        if len(texts) == count:
-            return texts
+    drawn = islice(_drawn(grammar, banned, seed), _PATIENCE * count)
+    standing = ([dict(one) for one in each.messages] for each in drawn if banned.isdisjoint(_said(each)))
+    texts = _different(standing, count)
+    if len(texts) == count:
+        return texts
     raise UserError(f"corpus: {corpus} leaves too few sentences to draw {count} texts from; use another corpus")
 
 
@@ -78,13 +91,28 @@ def _said(conversation: Conversation) -> set[str]:
 
 
 def _given(corpus: str, count: int, column: str | None, seed: int) -> list[PromptLike]:
-    if corpus.startswith("hf:"):
-        from personascope.corpora.datasets import stream_dataset
-
-        source = stream_dataset(corpus, column, seed)
-    else:
-        source = read_corpus(corpus, column)
-    texts: list[PromptLike] = [one.content for one in islice(source.documents(), count)]
+    texts = _different((one.content for one in _opened(corpus, column, seed).documents()), count)
     if len(texts) < count:
-        raise UserError(f"{corpus} has {len(texts)} texts and n_training_samples asks for {count}; ask for fewer")
+        raise UserError(
+            f"{corpus} has {len(texts)} different texts and n_training_samples asks for {count}; ask for fewer"
+        )
     return texts
+
+
+def _opened(corpus: str, column: str | None, seed: int) -> Corpus:
+    if is_given(corpus):
+        return read_corpus(corpus, column)
+    # Imported here: the library takes a second to load.
+    from personascope.corpora.datasets import stream_dataset
+
+    return stream_dataset(corpus, column, seed)
+
+
+def _different(texts: Iterable[PromptLike], count: int) -> list[PromptLike]:
+    """The first `count` that say what none before did: one in two folds would be tested on what it was fitted to."""
+    found: dict[str, PromptLike] = {}
+    for text in texts:
+        found.setdefault(cell_key(text=text), text)
+        if len(found) == count:
+            break
+    return list(found.values())
