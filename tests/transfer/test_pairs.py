@@ -11,7 +11,7 @@ from zoo import tiny_model, tiny_subject
 import personascope as ps
 from personascope.engine.norms import SINK_RATIO, median_norm
 from personascope.errors import NonFinite, UserError
-from personascope.runs import RunFolder
+from personascope.runs import RunFolder, Shards
 from personascope.runs.folder import Config
 from personascope.subject import Subject
 from personascope.transfer import PairedActivations, fit_map_from, pair_activations, pairing
@@ -72,15 +72,15 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cells: int | None = None) -> None:
         self.cells = 0
-        read = pairing._Side._states
+        read = pairing._states
 
-        def states(side: Any, *given: Any) -> np.ndarray:
+        def states(*given: Any) -> np.ndarray:
             if self.cells == cells:
                 raise KeyboardInterrupt
             self.cells += 1
-            return read(side, *given)
+            return read(*given)
 
-        monkeypatch.setattr(pairing._Side, "_states", states)
+        monkeypatch.setattr(pairing, "_states", states)
 
 
 @pytest.mark.parametrize("cells", [1, 4, 7])
@@ -105,6 +105,20 @@ def test_a_broken_run_does_only_the_rest(
         more = made(tmp_path / "broken", llama, gemma2, [*TEXTS, "You use plans."])
     assert third.cells == 2 and more.texts == 7
     assert np.array_equal(more.arrays(1, 2)[0][: len(whole)], mended.arrays(1, 2)[0])
+
+
+def test_what_is_there_is_not_read_to_see_that_it_is(
+    tmp_path: Path, llama: Subject, gemma2: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = made(tmp_path, llama, gemma2)
+    monkeypatch.setattr(Shards, "_file", lambda *_: pytest.fail("arrays were read"))
+    assert made(tmp_path, llama, gemma2).parts == found.parts
+
+
+def test_a_text_that_is_said_again_is_the_same_text(tmp_path: Path, llama: Subject, gemma2: Subject) -> None:
+    once = made(tmp_path / "a", llama, gemma2, [TEXTS[0], TEXTS[1]])
+    twice = made(tmp_path / "b", llama, gemma2, [TEXTS[0], TEXTS[1], TEXTS[0]])
+    assert set(twice.arrays(1, 2)[2].tolist()) == {0, 1} and len(twice) > len(once)
 
 
 def test_a_lost_file_is_missed_and_made_again(tmp_path: Path, llama: Subject, gemma2: Subject) -> None:

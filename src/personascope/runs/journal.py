@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ class Journal:
         """Enter a cell. A cell that is in already stays as it is."""
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         self._database.execute("INSERT OR IGNORE INTO cells (key, kind, value) VALUES (?, ?, ?)", (key, kind, text))
+
+    def once(self, key: str, kind: str, make: Callable[[], Any]) -> Any:
+        """The value of a cell, made and entered if it is not in."""
+        if key not in self:
+            self.put(key, kind, make())
+        return self.get(key)
 
     def put_all(self, kind: str, cells: Mapping[str, Any]) -> None:
         """Enter cells that are done together: all of them, or none if the process dies."""

@@ -48,6 +48,20 @@ class Shards:
             self.journal.drop(key)
             return None
 
+    def __contains__(self, key: str) -> bool:
+        """Whether a cell is finished and its file there, whose arrays are not read for it."""
+        plain = self.journal.get(key)
+        if plain is None or plain["shard"] is None:
+            return plain is not None
+        try:
+            with h5py.File(self.folder / plain["shard"], "r") as file:
+                is_there = file["cells"].asstr()[plain["index"]] == key and self.dataset in file
+        except (OSError, KeyError, IndexError, ValueError):
+            is_there = False
+        if not is_there:
+            self.journal.drop(key)
+        return is_there
+
     def _file(self, name: str) -> tuple[str, list[str], np.ndarray]:
         """A file's name, cells and arrays; the last one stays in memory, since neighbours are asked for together."""
         if self._read is None or self._read[0] != name or not (self.folder / name).exists():

@@ -6,16 +6,18 @@ from typing import Any
 
 from personascope.engine import load
 from personascope.subject import Subject
+from personascope.transfer.reader import Reader
 
 
 @dataclass
 class Models:
     """Loads a model when it is its turn, and lets go of the one before. given: those that are loaded already, by name, and
-    stay. settings: as for `load`."""
+    stay. settings: as for `load`. readers: of those that were loaded, by name."""
 
     given: dict[str, Subject] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     held: tuple[str, Subject] | None = None
+    readers: dict[str, Reader] = field(default_factory=dict)
 
     def open(self, name: str) -> Subject:
         if name in self.given:
@@ -28,3 +30,9 @@ class Models:
     def opener(self, name: str) -> Callable[[], Subject]:
         """How to get a model when its turn comes."""
         return lambda: self.open(name)
+
+    def reader(self, name: str) -> Reader:
+        """What reads text as a model does; it is loaded for that the first time alone."""
+        if name not in self.readers:
+            self.readers[name] = Reader.of(self.open(name))
+        return self.readers[name]

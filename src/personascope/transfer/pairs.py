@@ -33,7 +33,8 @@ class PairedSide:
 
 @dataclass(frozen=True)
 class PairedPart:
-    """Pairs in two files, of `texts`, by number, so many of each. source, target: the files' names."""
+    """Pairs in two files, of `texts`, by number, so many of each; a text that was said before goes by its first number.
+    source, target: the files' names."""
 
     source: str
     target: str
