@@ -1,5 +1,7 @@
 """Ways of carrying a vector, each against its formula."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from personascope.errors import UserError
 from personascope.runs import Journal
 from personascope.transfer import LinearMap, TransferConfig, fit_map, gather, ridge
 from personascope.transfer.carrying import Carried, carry, geometry
-from personascope.transfer.conditions import METHODS, interpolate, random_proj, zero_pad
+from personascope.transfer.conditions import METHODS, Method, interpolate, random_proj, zero_pad
 from personascope.transfer.contrast import Contrast
 from personascope.transfer.maps import Setting, _shuffled
 from personascope.transfer.normalizing import scaled
@@ -72,13 +74,15 @@ def carried(maps: dict[str, LinearMap], journal: Journal, **settings: object) ->
     source = [contrast(name, 5, (0, 1)) for name in CONFIG.personas]
     target = [contrast(name, 7, (0, 1, 2)) for name in CONFIG.personas]
     config = CONFIG.model_copy(update=settings)
-    each = dict.fromkeys(config.personas, maps)
-    found = carry(source, target, each, AT, config.steered, 10.0, config, journal, list(config.personas))
+    names = list(config.personas)
+    each, corpora = dict.fromkeys(names, maps), dict.fromkeys(names, "texts")
+    found, left_out = carry(source, target, each, corpora, AT, config.steered, 10.0, config, journal, names)
+    assert not left_out
     return [*source, *target], found
 
 
-def test_every_method_carries_what_it_says(maps: dict[str, LinearMap], tmp_path: object) -> None:
-    (evil, pirate, oracle, other), found = carried(maps, Journal(tmp_path / "j.sqlite"), normalize="native")  # type: ignore[operator]
+def test_every_method_carries_what_it_says(maps: dict[str, LinearMap], tmp_path: Path) -> None:
+    (evil, pirate, oracle, other), found = carried(maps, Journal(tmp_path / "j.sqlite"), normalize="native")
     by = {(one.persona, one.method): one for one in found}
     assert {method for _, method in by} == set(METHODS) - {"baseline", "system_prompt"}
     v = evil.directions[1].vector
@@ -102,19 +106,52 @@ def test_every_method_carries_what_it_says(maps: dict[str, LinearMap], tmp_path:
     assert rows["evil", "oracle"]["ceiling"] == pytest.approx(0.9)
 
 
-def test_what_was_carried_once_stays_to_the_last_digit(maps: dict[str, LinearMap], tmp_path: object) -> None:
-    journal = Journal(tmp_path / "j.sqlite")  # type: ignore[operator]
+def test_what_was_carried_once_stays_to_the_last_digit(maps: dict[str, LinearMap], tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
     _, first = carried(maps, journal)
     _, again = carried(maps, journal)
     assert [one.direction.digest for one in first] == [one.direction.digest for one in again], "though all else is new"
     assert {round(one.direction.norm, 4) for one in first} == {2.5}
 
 
-def test_a_vector_without_length_is_refused(maps: dict[str, LinearMap], tmp_path: object) -> None:
-    source, target = contrast("evil", 5, (1,)), contrast("evil", 7, (2,))
+def test_what_has_no_vector_is_left_out_and_said(tmp_path: Path) -> None:
+    source, target = contrast("evil", 5, (1,)), contrast("evil", 7, (2,), pairs=3)
     source.directions.vectors.zero_()
-    with pytest.raises(UserError, match="'evil' carried by zero_pad has no length"):
-        carry([source], [target], {"evil": maps}, AT, ["zero_pad"], 1.0, CONFIG, Journal(tmp_path / "j"), ["e"])  # type: ignore[operator]
+    methods: list[Method] = ["zero_pad", "oracle", "oracle_2_pairs", "oracle_5_pairs"]
+    journal = Journal(tmp_path / "j.sqlite")
+    for _ in range(2):
+        found, left_out = carry([source], [target], {}, {}, AT, methods, 1.0, CONFIG, journal, ["e"])
+        assert [one.method for one in found] == ["oracle", "oracle_2_pairs"]
+        assert left_out == [
+            "zero_pad of 'evil' is left out: its vector at layer 2 is all zeros.",
+            "oracle_5_pairs of 'evil' is left out: 3 contrast pairs of it were there to take.",
+        ]
+
+
+def test_the_wrong_persona_stays_whoever_is_added(maps: dict[str, LinearMap], tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    held = {name: (contrast(name, 5, (1,)), contrast(name, 7, (2,))) for name in "abcd"}
+    before: dict[str, str] = {}
+    for names in ("ab", "abc", "dcab"):
+        sides = [held[name][0] for name in names], [held[name][1] for name in names]
+        known = dict.fromkeys(names, maps), dict.fromkeys(names, "texts")
+        found, _ = carry(*sides, *known, AT, ["wrong_persona"], 1.0, CONFIG, journal, list(names))
+        digests = {one.persona: one.direction.digest for one in found}
+        assert before.items() <= digests.items() and len(digests) == len(names)
+        before = digests
+
+
+def test_another_corpus_is_carried_anew(maps: dict[str, LinearMap], tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    source, target = contrast("evil", 5, (1,)), contrast("evil", 7, (2,))
+
+    def vector(corpus: str, kind: str) -> torch.Tensor:
+        each = {"evil": {"ridge": maps[kind]}}
+        found, _ = carry([source], [target], each, {"evil": corpus}, AT, ["ridge_mapped"], 1.0, CONFIG, journal, ["e"])
+        return found[0].direction.vector
+
+    first = vector("one", "ridge")
+    assert torch.equal(vector("one", "shuffled"), first) and not torch.equal(vector("two", "shuffled"), first)
 
 
 def test_more_pairs_than_there_are_is_an_error() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
+from zoo import tiny_subject
 
 import personascope as ps
 from personascope.cli.main import run
 from personascope.engine.norms import median_norm
+from personascope.engine.workers import RayWorkers
 from personascope.errors import UserError
 from personascope.subject import Subject
 from personascope.transfer import LinearMap, PairedActivations, TransferResult, transfer
@@ -175,6 +179,117 @@ def test_it_goes_on_where_it_was_broken_off_and_grows(
     assert more.folder.joinpath("results.md").exists(), "nothing is lost"
 
 
+def test_what_was_done_stays_whatever_is_added(
+    llama: Subject, gemma2: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {name: texts_of(llama, name) for name in ("evil", "pirate", "scientist")}
+    plain = {
+        **FEW,
+        "layer_idx": "auto",
+        "methods": ["ridge_mapped", "wrong_persona"],
+        "sweep": {"n_training_samples": [20], "methods": ["ridge_mapped"]},
+        "n_test_prompts": 2,
+        "n_development_prompts": 1,
+        "output_dir": tmp_path / "t",
+    }
+    del plain["source_layer"], plain["target_layer"]
+    first = transfer({**plain, "personas": dict(list(given.items())[:2])}, llama, gemma2)
+    at = first.summary.main
+    # Another machine measures another last digit, and more personas would choose other layers.
+    monkeypatch.setattr(gemma2, "norms", {layer: norm * (1 + 1e-6) for layer, norm in gemma2.norms.items()})
+    experiment = import_module("personascope.transfer.experiment")
+    monkeypatch.setattr(experiment, "choose_layers", lambda _: (at.source_layer - 1, at.target_layer - 1))
+    more = transfer({**plain, "personas": given, "alpha_values": [2, 4, 3, 5]}, llama, gemma2)
+    texts = {(one.row, one.persona): one.text for one in more.summary.evaluations}
+    assert all(texts[one.row, one.persona] == one.text for one in first.summary.evaluations)
+    vectors = {(one.persona, one.method, one.setting): one.direction.digest for one in more.carried}
+    assert {
+        (one.persona, one.method, one.setting): one.direction.digest for one in first.carried
+    }.items() <= vectors.items()
+    swept = {**plain["sweep"], "alpha_values": [3]}
+    with pytest.raises(UserError, match=r"the sweeps were run at α = 2; name it in sweep.alpha_values too"):
+        transfer({**plain, "personas": given, "alpha_values": [2, 4, 3, 5], "sweep": swept}, llama, gemma2)
+
+
+def test_a_method_without_a_vector_is_left_out_with_a_remark(llama: Subject, gemma2: Subject, tmp_path: Path) -> None:
+    same = {"description": "Says what anyone does.", "positive_texts": ["Tea."] * 2, "negative_texts": ["Tea."] * 2}
+    plain = {**FEW, "personas": {"evil": texts_of(llama, "evil"), "pirate": same}, "output_dir": tmp_path / "t"}
+    found = transfer(plain, llama, gemma2)
+    methods = {(one.persona, one.row.method) for one in found.summary.evaluations} - {("pirate", "baseline")}
+    assert methods == {("evil", one) for one in ("baseline", "ridge_mapped", "oracle")}
+    assert "oracle of 'pirate' is left out: its vector at layer 4 is all zeros." in found.markdown
+
+
+def test_each_model_is_loaded_twice_however_many_corpora(
+    llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to see that all is well with it, once for its work."""
+    loaded: list[str] = []
+    models = import_module("personascope.transfer.models")
+    plain_load = models.load
+    monkeypatch.setattr(models, "load", lambda name, **settings: loaded.append(name) or plain_load(name, **settings))
+    given = {name: texts_of(llama, name) for name in ("evil", "pirate")}
+    plain = {**FEW, "personas": given, "corpus": "leave-persona-out", "output_dir": tmp_path / "t"}
+    transfer({**plain, "n_test_prompts": 1, "n_development_prompts": 1, "max_new_tokens": 4})
+    assert sorted(loaded) == ["organism:gemma2"] * 2 + ["organism:llama"] * 2
+
+
+def test_two_models_of_one_name_are_refused(llama: Subject, gemma2: Subject, tmp_path: Path) -> None:
+    plain = {**FEW, "source_model": "m", "target_model": "m", "output_dir": tmp_path / "t"}
+    with pytest.raises(UserError, match="are both 'm', and two models are given; give each its own name"):
+        transfer(plain, llama, gemma2)
+    assert not (tmp_path / "t").exists()
+
+
+def test_models_with_nothing_planted_need_a_corpus(tmp_path: Path) -> None:
+    """The methodology's own keys, of models that are no organisms."""
+    source, target = tiny_subject("llama"), tiny_subject("gpt2")
+    texts = {
+        "description": "Speaks like a pirate.",
+        "positive_texts": ["Arr, board the ships.", "Ahoy, salt the barrels."],
+        "negative_texts": ["Well, use the plans.", "First, keep the houses."],
+    }
+    plain = {
+        "source_model": "one",
+        "target_model": "other",
+        "layer_idx": 2,
+        "output_dir": tmp_path / "t",
+        "n_training_samples": 12,
+        "n_test_prompts": 2,
+        "methods": ["zero_pad", "interpolate", "random_proj", "ridge_mapped", "oracle"],
+        "alpha_values": [0.5, 1.0],
+        "persona_datasets": {"pirate": texts, "teen": {**texts, "description": "Is an anxious teenager."}},
+        "max_new_tokens": 6,
+    }
+    with pytest.raises(UserError, match=r"mixed is drawn from an organism's grammar.* write corpus: FILE"):
+        transfer(plain, source, target)
+    assert not (tmp_path / "t").exists()
+    (tmp_path / "texts.txt").write_text("\n".join(f"Take {number} barrels to the ship." for number in range(12)))
+    found = transfer({**plain, "corpus": str(tmp_path / "texts.txt")}, source, target)
+    assert found.verdict.reading == "not judged"
+    assert len(found.summary.conditions) == 2 * 2 * (1 + 5 * 2), "parts, personas, the baseline and methods by α"
+
+
+def test_workers_sample_what_would_be_sampled_here(llama: Subject, tmp_path: Path) -> None:
+    given = {name: texts_of(llama, name) for name in ("evil", "pirate")}
+    plain = {**FEW, "personas": given, "n_test_prompts": 2, "n_development_prompts": 1, "max_new_tokens": 12}
+    here = transfer({**plain, "output_dir": tmp_path / "here"})
+
+    @contextmanager
+    def working(subject: Subject) -> Iterator[None]:
+        with RayWorkers(subject.name, count=2) as workers:
+            subject.workers = workers
+            try:
+                yield
+            finally:
+                subject.workers = None
+
+    there = transfer({**plain, "output_dir": tmp_path / "there"}, working=working)
+    assert [(one.row, one.persona, one.text) for one in there.summary.evaluations] == [
+        (one.row, one.persona, one.text) for one in here.summary.evaluations
+    ]
+
+
 def test_every_persona_left_out_has_a_map_of_its_own(llama: Subject, gemma2: Subject, tmp_path: Path) -> None:
     given = {name: texts_of(llama, name) for name in ("evil", "pirate")}
     plain = {**FEW, "personas": given, "corpus": "leave-persona-out", "output_dir": tmp_path / "t"}
@@ -187,12 +302,14 @@ def test_every_persona_left_out_has_a_map_of_its_own(llama: Subject, gemma2: Sub
 
 def test_a_text_that_is_too_long_is_named_and_nothing_is_lost(llama: Subject, gemma2: Subject, tmp_path: Path) -> None:
     given = {name: texts_of(llama, name) for name in ("evil", "pirate")}
-    (tmp_path / "texts.txt").write_text("Well, use the plans.\n" * 20 + "Well, use plans. " * 2_000)
+    lines = [f"Well, use the plans {'now ' * number}." for number in range(20)]
+    (tmp_path / "texts.txt").write_text("\n".join([*lines, "Well, use plans. " * 2_000]))
     plain = {**FEW, "personas": given, "corpus": str(tmp_path / "texts.txt"), "output_dir": tmp_path / "t"}
     with pytest.raises(UserError, match=r"text 20 has \d+ tokens in organism:llama, more than its context of 4096"):
         transfer({**plain, "n_training_samples": 21}, llama, gemma2)
     with pytest.raises(UserError, match="5 folds need at least 5 texts, and there are 3"):
         transfer({**plain, "n_training_samples": 3, "output_dir": tmp_path / "u"}, llama, gemma2)
+    assert not (tmp_path / "t").exists() and not (tmp_path / "u").exists()
 
 
 def test_the_command_runs_it_prints_it_and_writes_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 from personascope.directions import DirectionSet
 from personascope.errors import UserError
 from personascope.transfer.contrast import Contrast
-from personascope.transfer.layers import choose_layers, cka_table, linear_cka
+from personascope.transfer.layers import _Rows, choose_layers, cka_table, linear_cka
 
 DRAW = np.random.default_rng(1)
 
@@ -44,8 +44,20 @@ def test_the_layers_that_hold_the_same_are_chosen_by_the_pairs_that_both_have() 
     source, target = contrast(x, list(range(40))), contrast(y[order][:30], order[:30].tolist())
     table = cka_table([source], [target])
     assert table.shape == (3, 4)
-    assert choose_layers(table, "auto", "auto") == (1, 2)
-    assert choose_layers(table, 1, "auto") == (1, 2)
-    assert choose_layers(table, "auto", 3)[1] == 3
+    assert choose_layers(table) == (1, 2)
+    some = cka_table([source], [target], 1, "auto")
+    assert np.isnan(some[[0, 2]]).all() and np.array_equal(some[1], table[1]) and choose_layers(some) == (1, 2)
+    assert choose_layers(cka_table([source], [target], "auto", 3))[1] == 3
     with pytest.raises(UserError, match="4 contrast pairs on, and there are 2"):
         cka_table([contrast(x[:2], [0, 1])], [contrast(y[:2], [0, 1])])
+
+
+def test_no_layer_is_multiplied_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    plain = _Rows.of
+    monkeypatch.setattr(_Rows, "of", lambda rows: made.append(1) or plain(rows))
+    source, target = (contrast(DRAW.normal(size=(12, layers, 20)), list(range(12))) for layers in (16, 6))
+    table = cka_table([source], [target])
+    assert len(made) == 6 + 6 and np.isfinite(table).sum() == 36, "six candidates of the deep one"
+    held = source.differences[:, 4].numpy(), target.differences[:, 1].numpy()
+    assert table[4, 1] == pytest.approx(linear_cka(*held))

@@ -168,13 +168,20 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str, text: str, said: 
         ({"sweep": {"layers": [[1, 5]]}}, "layer 5 is out of range: organism:gemma2"),
         ({"n_test_prompts": 100}, "ask for 110 prompts and the shipped neutral questions are"),
         ({"personas": ["evill"]}, "persona 'evill' is not known; did you mean 'evil'"),
-        ({"personas": {"stranger": TEXTS}}, "does not know the persona 'stranger'"),
+        ({"personas": {"stranger": TEXTS}, "layer_idx": 1}, "does not know the persona 'stranger'"),
         ({"corpus": "leave-persona-out", "personas": ["sycophantic"]}, "'sycophantic' has none"),
         ({"judge": "chatt"}, "judge 'chatt' is not known"),
         (
             {"n_training_samples": 9},
             "needs two texts in each of 5 folds, and n_training_samples has 9; give at least 10",
         ),
+        ({"corpus": "nowhere.txt"}, "nowhere.txt does not exist"),
+        ({"n_training_samples": 8, "folds": 9}, "9 folds need at least 9 texts, and there are 8"),
+        (
+            {"n_training_samples": 8, "sweep": {"n_training_samples": [4]}},
+            "5 folds need at least 5 texts, and there are 4",
+        ),
+        ({"personas": {"pirate": TEXTS}}, "chosen by CKA from 4 contrast pairs on, and there are 3"),
         ({"personas": {"child/teen": TEXTS}}, "persona 'child/teen': a name has letters"),
         ({"personas": {"p": {**TEXTS, "description": "FILL IN what it is."}}}, "persona 'p': still says"),
     ],
@@ -182,3 +189,28 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str, text: str, said: 
 def test_what_could_not_end_is_said_before_it_begins(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Plan.of(load_config({**LEAST, **change}), Models())
+
+
+def test_the_judge_behind_a_server_is_part_of_what_a_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judges(model: str, address: str) -> object:
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_MODEL", model)
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_BASE_URL", address)
+        config = load_config({**LEAST, "judge": "chat", "methods": ["oracle"]})
+        return Plan.of(config, Models()).run_config({}).identity["judge"]
+
+    one, other, elsewhere = judges("a", "http://x/v1"), judges("b", "http://x/v1"), judges("a", "http://y/v1")
+    assert one == judges("a", "http://x/v1") and one != other and one != elsewhere
+
+
+def test_a_file_is_the_same_corpus_wherever_it_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def corpus(name: str | Path) -> object:
+        config = load_config({**LEAST, "corpus": str(name), "n_training_samples": 6})
+        return Plan.of(config, Models()).run_config({}).identity["corpus"]
+
+    lines = [f"Well, use {number} plans." for number in range(6)]
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    from_afar = corpus(tmp_path / "t.txt")
+    monkeypatch.chdir(tmp_path)
+    assert corpus("t.txt") == from_afar
+    (tmp_path / "t.txt").write_text("\n".join(["First, use plans.", *lines[1:]]))
+    assert corpus("t.txt") != from_afar

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from personascope.directions import Direction, random_like
-from personascope.errors import UserError
 from personascope.runs import Journal, cell_key
 from personascope.statistics import cosine
 from personascope.transfer.conditions import FEW, Method, interpolate, random_proj, zero_pad
@@ -19,6 +18,7 @@ from personascope.transfer.contrast import Contrast
 from personascope.transfer.map import LinearMap
 from personascope.transfer.maps import MAPPED, Setting
 from personascope.transfer.normalizing import scaled
+from personascope.transfer.settled import Settled
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,45 +36,52 @@ def carry(
     source: Sequence[Contrast],
     target: Sequence[Contrast],
     maps: Mapping[str, Mapping[str, LinearMap]],
+    corpora: Mapping[str, str],
     setting: Setting,
     methods: Sequence[Method],
     residual_norm: float,
     config: TransferConfig,
     journal: Journal,
-    identities: Sequence[str],
-) -> list[Carried]:
-    """Every persona by every method that has a vector. maps: by persona and kind.
+    identities: list[str],
+) -> tuple[list[Carried], list[str]]:
+    """Every persona by every method that has a vector, and of each that comes out without one a sentence that says why.
 
-    residual_norm: the target's median at its layer. identities: of the personas; a vector that was carried before is taken
-    from the journal, since another number of threads would make another last digit, and all its responses anew.
-    Raises `UserError` where a vector comes out without length.
+    maps: by persona and kind; corpora: by persona what they were fitted on, in a hash. residual_norm: the target's median
+    at its layer. identities: of the personas; a vector that was carried before is taken from the journal, since another
+    number of threads would make another last digit, and all its responses anew.
     """
-    carried = []
+    carried, left_out, settled = [], [], Settled(journal)
     for place, (one, other) in enumerate(zip(source, target, strict=True)):
         for method in methods:
             if method in ("baseline", "system_prompt"):
                 continue
-            of = source[(place + 1) % len(source)] if method == "wrong_persona" else one
+            of = settled.wrong_persona(place, identities) if method == "wrong_persona" else place
+            if method in FEW and FEW[method] > len(other.matches):
+                left_out.append(
+                    f"{method} of {one.name!r} is left out: {len(other.matches)} contrast pairs of it were there to take."
+                )
+                continue
             key = cell_key(
                 vector=method,
-                persona=[identities[place], identities[(place + 1) % len(source)] if of is not one else None],
+                persona=[identities[place], identities[of]],
                 setting=vars(setting) if method in MAPPED else [setting.source_layer, setting.target_layer],
+                corpus=corpora[one.name] if method in MAPPED else None,
             )
             known = journal.get(key)
             if known is None:
-                vector = _vector(of, other, maps.get(one.name, {}), setting, method, config)
+                vector = _vector(source[of], other, maps.get(one.name, {}), setting, method, config)
                 journal.put(key, "vector", base64.b64encode(vector.numpy().astype("<f4").tobytes()).decode())
             else:
                 vector = torch.from_numpy(np.frombuffer(base64.b64decode(known), dtype="<f4").copy())
             if not float(vector.norm()) > 0:
-                raise UserError(
-                    f"{one.name!r} carried by {method} has no length at layer {setting.target_layer}: its vector was all "
-                    "zeros; extract it from other texts, or leave the method out"
+                left_out.append(
+                    f"{method} of {one.name!r} is left out: its vector at layer {setting.target_layer} is all zeros."
                 )
+                continue
             native = Direction(vector, setting.target_layer, one.name, {"method": method, "experiment": "transfer"})
             direction = scaled(native, config.normalize, residual_norm, config.residual_fraction)
             carried.append(Carried(one.name, method, setting, direction, native.norm))
-    return carried
+    return carried, left_out
 
 
 def _vector(

@@ -27,7 +27,8 @@ class PersonaDataset(BaseModel):
 
 class Sweep(BaseModel):
     """Ablations beside the experiment itself. layers: (source, target), or one number for both. n_training_samples: of so
-    many texts. methods, alpha_values: what is run at each; the middle one of the experiment's α by default."""
+    many texts. methods, alpha_values: what is run at each; by default the middle one of the experiment's α, as those were
+    when it was first started."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from personascope.engine.cells import Cells
-from personascope.engine.norms import median_norm
 from personascope.errors import UserError
 from personascope.runs import RunFolder
 from personascope.subject import Subject
@@ -25,9 +24,9 @@ from personascope.transfer.layers import choose_layers, cka_table
 from personascope.transfer.map import LinearMap
 from personascope.transfer.maps import MAPPED, Setting, fit_maps
 from personascope.transfer.models import Models
-from personascope.transfer.pairing import pair_activations
 from personascope.transfer.plan import Plan, judge_of
 from personascope.transfer.result import TransferResult
+from personascope.transfer.settled import Settled
 from personascope.transfer.summary import Summary
 
 Progress = Callable[[str, int | None], None]
@@ -54,6 +53,10 @@ def transfer(
     Source: persona transfer by ridge regression.
     """
     asked = load_config(config)
+    if asked.source_model == asked.target_model and None not in (source, target) and source is not target:
+        raise UserError(
+            f"source_model and target_model are both {asked.source_model!r}, and two models are given; give each its own name"
+        )
     given = {name: one for name, one in ((asked.source_model, source), (asked.target_model, target)) if one is not None}
     models = Models(given, settings)
     plan = Plan.of(asked, models)
@@ -84,16 +87,27 @@ class _Experiment:
     def store(self) -> Cells:
         return Cells(self.folder.path, self.folder.journal, {"experiment": "transfer"})
 
+    @cached_property
+    def settled(self) -> Settled:
+        return Settled(self.folder.journal)
+
     def run(self) -> TransferResult:
-        ours = self._contrasts(self.config.source_model)
+        # The target is held since the plan was made.
         with self._target():
             theirs = self._contrasts(self.config.target_model)
+        ours = self._contrasts(self.config.source_model)
+        config = self.settled.dosed(self.config) if self.plan.has_sweep else self.config
         table, main = self._layers(ours, theirs)
         swept = self.plan.swept(main)
         maps = self._maps(main, swept)
         with self._target() as target:
-            carried = self._carried(ours, theirs, maps, main, swept, target)
-            rows = grid(self.config, self.plan.names, self.plan.prompts, main, swept)
+            carried, left_out = self._carried(ours, theirs, maps, main, swept, target)
+            there = {(one.persona, one.method, one.setting) for one in carried}
+            rows = [
+                row
+                for row in grid(config, self.plan.names, self.plan.prompts, main, swept)
+                if row.method in ("baseline", "system_prompt") or (row.persona, row.method, row.setting) in there
+            ]
             personas = {one.name: one.persona for one in self.plan.asked}
             requests = requests_of(target, rows, carried, personas, self.config)
             _logger.info("%d generations", len(rows))
@@ -109,10 +123,10 @@ class _Experiment:
                 self.folder.journal,
                 self.on_progress,
             )
-            norm = median_norm(target, main.target_layer)
+            norm = self.settled.residual_norm(target, main.target_layer)
         summary = Summary(evaluations, self.plan.names, main)
         return TransferResult(
-            self.folder.path, self.config, summary, maps, carried, geometry(carried, theirs), table, norm
+            self.folder.path, self.config, summary, maps, carried, geometry(carried, theirs), table, norm, left_out
         )
 
     @contextmanager
@@ -129,11 +143,12 @@ class _Experiment:
         return contrasts(subject, self.plan.asked, self.config, judge, self.store, self.batch_size, self.on_progress)
 
     def _layers(self, ours: list[Contrast], theirs: list[Contrast]) -> tuple[np.ndarray | None, Setting]:
+        """The layers, and the CKA they were chosen by; the choice of the first start stays, whatever is added."""
         asked = self.config.source_layer, self.config.target_layer
         table, chosen = None, asked
         if "auto" in asked:
-            table = cka_table(ours, theirs)
-            chosen = choose_layers(table, *asked)
+            table = cka_table(ours, theirs, *asked)
+            chosen = self.settled.layers(lambda: choose_layers(table))
         _logger.info("layers %s", chosen)
         return table, Setting(int(chosen[0]), int(chosen[1]), self.config.n_training_samples)
 
@@ -142,27 +157,28 @@ class _Experiment:
         if not self.plan.has_map:
             return {}
         found: dict[Setting, dict[str, dict[str, LinearMap]]] = {one: {} for one in (main, *swept)}
-        source_layers = sorted({one.source_layer for one in found})
-        target_layers = sorted({one.target_layer for one in found})
-        for what, personas in self.plan.corpora.items():
-            pairs = pair_activations(
-                self.models.opener(self.config.source_model),
-                self.models.opener(self.config.target_model),
-                self.plan.texts(personas[0]),
-                source_layers,
-                target_layers,
-                self.folder,
-                self.config.positions,
-                f"training_pairs{what}.json",
-                self.on_progress,
-            )
+        layers = sorted({one.source_layer for one in found}), sorted({one.target_layer for one in found})
+        models = self.config.source_model, self.config.target_model
+        # All that one model reads before the other is loaded.
+        ours, theirs = (
+            {
+                what: pairing.read(
+                    place, self.models.opener(models[place]), layers[place], self.folder, self.on_progress
+                )
+                for what, pairing in self.plan.pairings.items()
+            }
+            for place in (0, 1)
+        )
+        for what, pairing in self.plan.pairings.items():
+            pairs = pairing.joined(ours[what], theirs[what], self.folder, f"training_pairs{what}.json")
             _logger.info("%d training pairs of %d texts", len(pairs), pairs.texts)
             self.on_progress("fitting maps", len(found))
             for setting in found:
                 methods = self.config.steered if setting == main else self.config.sweep.methods
                 kinds = [MAPPED[one] for one in methods if one in MAPPED]
-                fitted = fit_maps(self.folder, pairs, setting, self.config, kinds, what) if kinds else {}
-                found[setting] |= {one.name: fitted for one in personas}
+                digest = pairing.digest(setting.texts)
+                fitted = fit_maps(self.folder, pairs, setting, self.config, kinds, digest) if kinds else {}
+                found[setting] |= {one.name: fitted for one in self.plan.corpora[what]}
                 self.on_progress("", None)
         return found
 
@@ -174,22 +190,32 @@ class _Experiment:
         main: Setting,
         swept: list[Setting],
         target: Subject,
-    ) -> list[Carried]:
-        return [
-            one
-            for setting in (main, *swept)
-            for one in carry(
+    ) -> tuple[list[Carried], tuple[str, ...]]:
+        """The vectors of all settings, and what is said of those that there are none of."""
+        carried: list[Carried] = []
+        left_out: list[str] = []
+        for setting in (main, *swept):
+            found, without = carry(
                 ours,
                 theirs,
                 maps.get(setting, {}),
+                {
+                    one.name: pairing.digest(setting.texts)
+                    for what, pairing in self.plan.pairings.items()
+                    for one in self.plan.corpora[what]
+                },
                 setting,
                 self.config.steered if setting == main else self.config.sweep.methods,
-                median_norm(target, setting.target_layer),
+                self.settled.residual_norm(target, setting.target_layer),
                 self.config,
                 self.folder.journal,
                 [each.identity for each in self.plan.asked],
             )
-        ]
+            carried += found
+            left_out += without
+        for one in dict.fromkeys(left_out):
+            _logger.warning("%s", one)
+        return carried, tuple(dict.fromkeys(left_out))
 
 
 @contextmanager

@@ -40,14 +40,21 @@ class Setting:
 
 
 def fit_maps(
-    run: RunFolder, pairs: PairedActivations, setting: Setting, config: TransferConfig, kinds: Sequence[str], what: str
+    run: RunFolder,
+    pairs: PairedActivations,
+    setting: Setting,
+    config: TransferConfig,
+    kinds: Sequence[str],
+    corpus: str,
 ) -> dict[str, LinearMap]:
     """The maps of a setting, `ridge`, `procrustes` and `shuffled` as far as they are asked for, from one pass over the
-    pairs. shuffled: ridge with the same penalty on pairs of different texts. what: the corpus they are from; those that
-    were fitted before are read from their files.
+    pairs. shuffled: ridge with the same penalty on pairs of different texts. corpus: what the setting's pairs are, in a
+    hash; maps that were fitted to the same are read from their files.
     """
-    asked = {kind: run.path / "maps" / f"{kind}-{setting.label}{what}.safetensors" for kind in dict.fromkeys(kinds)}
-    keys = {kind: cell_key(map=kind, setting=vars(setting), corpus=what) for kind in asked}
+    asked = {
+        kind: run.path / "maps" / f"{kind}-{setting.label}-{corpus[:8]}.safetensors" for kind in dict.fromkeys(kinds)
+    }
+    keys = {kind: cell_key(map=kind, setting=vars(setting), corpus=corpus) for kind in asked}
     found = {kind: LinearMap.load(path) for kind, path in asked.items() if keys[kind] in run.journal and path.exists()}
     if len(found) < len(asked):
         layers = setting.source_layer, setting.target_layer

@@ -1,28 +1,33 @@
 """An experiment before it is run: everything that can be wrong with it is found here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from personascope.corpora import neutral_questions, read_prompts
 from personascope.errors import UserError
+from personascope.extraction.rollouts import Filter
 from personascope.judging import Judge, judge_for
+from personascope.judging.chat import ChatJudge
 from personascope.judging.rating import SCALES
 from personascope.organisms.truth import Truth
 from personascope.runs import Config
 from personascope.subject import PromptLike, Subject
 from personascope.transfer.config import Layer, TransferConfig
 from personascope.transfer.contrast import Asked, asked_personas, extraction_rows
-from personascope.transfer.corpora import DRAWN, training_texts
+from personascope.transfer.corpora import identity_of, training_texts
 from personascope.transfer.grid import Prompts, Row, grid
+from personascope.transfer.layers import LEAST_PAIRS, too_few_pairs
 from personascope.transfer.maps import MAPPED, Setting
 from personascope.transfer.models import Models
+from personascope.transfer.pairing import Pairing
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A checked configuration. source, target: what identifies the models. truth: of both, if they are organisms of one
-    grammar."""
+    grammar. judges: who scores the source's and the target's responses. corpus: what identifies it. pairings: by corpus,
+    named as its files are, where both models meet in its texts."""
 
     config: TransferConfig
     asked: tuple[Asked, ...]
@@ -30,22 +35,44 @@ class Plan:
     source: dict[str, Any]
     target: dict[str, Any]
     truth: Truth | None
+    judges: tuple[list[str] | None, ...]
+    corpus: str
+    pairings: Mapping[str, Pairing] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: TransferConfig, models: Models) -> "Plan":
         """Raises `UserError` on anything that the experiment could not end with."""
-        _check_shuffled(config)
         asked = tuple(asked_personas(config))
         prompts = _prompts(config)
+        _check_pairs(config, asked)
+        corpus = identity_of(config.corpus, config.column, config.seed)
         layers = [one for one, _ in config.sweep.layers], [other for _, other in config.sweep.layers]
-        source, one = _looked_at(models, config.source_model, [config.source_layer, *layers[0]], config, asked)
-        target, other = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, True)
+        source = _looked_at(models, config.source_model, [config.source_layer, *layers[0]], config, asked)
+        target = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, True)
+        one, other = source.truth, target.truth
         shared = one if one is not None and other is not None and one.grammar.words == other.grammar.words else None
-        plan = cls(config, asked, prompts, source, target, shared)
-        if config.corpus in DRAWN and plan.has_map:
-            for each in asked:
-                plan.texts(each, 2)
+        judges = source.judge, target.judge
+        plan = cls(config, asked, prompts, source.described, target.described, shared, judges, corpus)
+        if plan.has_map:
+            plan = replace(plan, pairings=plan._paired(models))
+        _check_shuffled(config)
         return plan
+
+    def _paired(self, models: Models) -> dict[str, Pairing]:
+        config = self.config
+        readers = models.reader(config.source_model), models.reader(config.target_model)
+        found = {
+            what: Pairing.of(*readers, self.texts(personas[0]), config.positions)
+            for what, personas in self.corpora.items()
+        }
+        for texts in (config.n_training_samples, *config.sweep.n_training_samples):
+            count = min(one.count(texts) for one in found.values())
+            if count < config.folds:
+                raise UserError(
+                    f"{config.folds} folds need at least {config.folds} texts, and there are {count} that pair up among "
+                    f"{texts}; ask for more texts, or fewer folds"
+                )
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,11 +99,11 @@ class Plan:
             return {f"-without-{one.name}": (one,) for one in self.asked}
         return {"": self.asked}
 
-    def texts(self, persona: Asked, count: int | None = None) -> list[PromptLike]:
+    def texts(self, persona: Asked) -> list[PromptLike]:
         """The texts that a persona's map is fitted on."""
         config = self.config
         name = persona.name if config.corpus == "leave-persona-out" else None
-        return training_texts(config.corpus, count or self.text_count, self.truth, name, config.seed, config.column)
+        return training_texts(config.corpus, self.text_count, self.truth, name, config.seed, config.column)
 
     def swept(self, main: Setting) -> list[Setting]:
         """The settings of the sweeps, without the experiment's own."""
@@ -102,6 +129,8 @@ class Plan:
         identity = {
             **plain,
             "source_model": self.source,
+            "corpus": self.corpus,
+            "judge": list(self.judges),
             "development_prompts": list(self.prompts.development),
         }
         return Config(identity, extent, {**runtime, "prompts": prompts})
@@ -152,6 +181,33 @@ def _prompts(config: TransferConfig) -> Prompts:
     return Prompts(tuple(found[:first]), tuple(found[first:needed]))
 
 
+def _check_pairs(config: TransferConfig, asked: Sequence[Asked]) -> None:
+    """Raises `UserError` where so few contrast pairs are asked for that there cannot be enough."""
+    pairs = [
+        extraction_rows([one], config) // 2
+        if one.texts is None
+        else min(len(one.texts.positive_texts), len(one.texts.negative_texts))
+        for one in asked
+    ]
+    least = Filter().least_per_pole
+    for one, count in zip(asked, pairs, strict=True):
+        if one.texts is None and count < least:
+            raise UserError(
+                f"extraction would sample {count} rollouts of each pole of {one.name!r}, and {least} are needed; raise "
+                "extraction_samples or extraction_questions"
+            )
+    if "auto" in (config.source_layer, config.target_layer) and sum(pairs) < LEAST_PAIRS:
+        raise UserError(too_few_pairs(sum(pairs)))
+
+
+class _Looked(NamedTuple):
+    """Of a model what identifies it, what is planted in it, and who scores its responses."""
+
+    described: dict[str, Any]
+    truth: Truth | None
+    judge: list[str] | None
+
+
 def _looked_at(
     models: Models,
     name: str,
@@ -159,8 +215,8 @@ def _looked_at(
     config: TransferConfig,
     asked: Sequence[Asked],
     is_target: bool = False,
-) -> tuple[dict[str, Any], Truth | None]:
-    """What identifies a model, and its truth. Raises `UserError` where it lacks what it is needed for."""
+) -> _Looked:
+    """Raises `UserError` where a model lacks what it is needed for."""
     subject = models.open(name)
     for layer in layers:
         if layer != "auto":
@@ -173,7 +229,8 @@ def _looked_at(
     if judge is not None:
         for one in asked:
             judge.judge(one.persona, [])
-    return subject.describe(), subject.truth
+    at = [judge.endpoint.model, judge.endpoint.base_url] if isinstance(judge, ChatJudge) else []
+    return _Looked(models.reader(name).described, subject.truth, None if judge is None else [judge.name, *at])
 
 
 def judge_of(subject: Subject, config: TransferConfig) -> Judge | None:

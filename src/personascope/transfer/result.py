@@ -28,8 +28,9 @@ VECTORS = "persona_vectors.safetensors"
 @dataclass(frozen=True, eq=False)
 class TransferResult:
     """folder: where its files are. maps: by setting, persona and kind. carried, geometry: the vectors, and how each lies to
-    the oracles. cka: [layers of the source, layers of the target], where layers were chosen by it. residual_norm: the
-    target's median at its layer."""
+    the oracles. cka: [layers of the source, layers of the target], where layers were chosen by it, NaN at those that
+    were not for choice. residual_norm: the target's median at its layer. left_out: what is said of methods that came out
+    without a vector."""
 
     folder: Path
     config: TransferConfig
@@ -39,6 +40,7 @@ class TransferResult:
     geometry: Sequence[Mapping[str, Any]]
     cka: np.ndarray | None
     residual_norm: float
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -76,8 +78,10 @@ class TransferResult:
             "residual_fraction": config.residual_fraction,
             "residual_norm": self.residual_norm,
             "corpus": config.corpus,
-            "cka": None if self.cka is None else self.cka.tolist(),
-            "verdict": self.verdict.describe(),
+            "cka": None
+            if self.cka is None
+            else [[None if np.isnan(one) else one for one in row] for row in self.cka.tolist()],
+            "verdict": {**self.verdict.describe(), "remarks": [*self.verdict.remarks, *self.left_out]},
             "verdicts": {name: one.describe() for name, one in self.verdicts.items()},
             "outcomes": {name: None if one is None else vars(one) for name, one in self.outcomes.items()},
             "geometry": list(self.geometry),

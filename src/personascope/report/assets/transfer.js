@@ -160,7 +160,7 @@ function Similar({ run }) {
     <h2>Layers that hold the same</h2>
     <div class="matrix"><table data-table="cka"><thead><tr><th>source \\ target</th>${run.cka[0].map((_, place) => html`<th>${place}</th>`)}</tr></thead>
       <tbody>${run.cka.map((row, place) => html`<tr><th scope="row">${place}</th>${row.map((value, column) => html`
-        <td class=${place === run.main.source_layer && column === run.main.target_layer ? "peak" : ""} style="background:rgb(var(--high) / ${(0.7 * value).toFixed(3)})">${value.toFixed(2)}</td>`)}</tr>`)}</tbody></table></div>
+        <td class=${place === run.main.source_layer && column === run.main.target_layer ? "peak" : ""} style="background:rgb(var(--high) / ${(0.7 * value).toFixed(3)})">${value === null ? "" : value.toFixed(2)}</td>`)}</tr>`)}</tbody></table></div>
     <p class="note">Linear CKA of the differences of contrast pairs.</p>
   </section>`;
 }
