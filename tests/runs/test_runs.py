@@ -47,6 +47,25 @@ def test_a_run_that_ends_early_says_so(tmp_path: Path, error: type[BaseException
     assert json.loads((tmp_path / "run.json").read_text())["state"] == state
 
 
+def test_what_a_mistake_ended_may_be_left_out_and_what_was_there_not(tmp_path: Path) -> None:
+    def asked(*prompts: str, mistake: bool = False) -> None:
+        config = Config({}, {"prompts": list(prompts)})
+        with RunFolder.open(tmp_path / "run", "watch", config, MODEL, 0).running() as run:
+            run.journal.put("key", "rollout", 1)
+            if mistake:
+                raise ps.UserError("this prompt cannot be")
+
+    for _ in range(2):
+        with pytest.raises(ps.UserError, match="cannot be"):
+            asked("a", "bad", mistake=True)
+    asked("a")
+    with pytest.raises(ps.UserError, match="cannot be"):
+        asked("a", "b", "bad", mistake=True)
+    with pytest.raises(ps.UserError, match="already has prompts that are left out now"):
+        asked("b")
+    asked("a", "b")
+
+
 def test_a_mistake_before_anything_is_done_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "new"
 

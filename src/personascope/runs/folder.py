@@ -37,11 +37,19 @@ class Config:
 class RunFolder:
     """An open run folder. Opening an old one with the same identity goes on with it; with another it is refused."""
 
-    def __init__(self, path: Path, what: str, record: dict[str, Any], is_new: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        record: dict[str, Any],
+        is_new: bool = False,
+        reached: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = path
         self.what = what
         self.record = record
         self._is_new = is_new
+        self._reached = dict(reached or {})
 
     @classmethod
     def open(cls, path: str | Path, what: str, config: Config, model: Mapping[str, Any], seed: int) -> "RunFolder":
@@ -63,15 +71,17 @@ class RunFolder:
             "started": _now(),
         }
         is_new = not (path / "run.json").exists()
+        reached: Mapping[str, Any] = {}
         if not is_new:
             old = cls._read(path)
             plain = json.loads(json.dumps(fresh, default=str))
             _refuse_another(path, old, plain)
-            _refuse_less(path, old, plain)
+            reached = _reached(old)
+            _refuse_less(path, reached, plain)
             fresh["started"] = old.get("started", fresh["started"])
         elif path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path} holds other files and no run; give a new or empty folder as --out")
-        run = cls(path, what, fresh, is_new)
+        run = cls(path, what, fresh, is_new, reached)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -118,7 +128,8 @@ class RunFolder:
         """Keep `state` and `run.log` while work goes on: finished, interrupted or failed at the end.
 
         A new run that a user's mistake ends before anything was done or written leaves nothing behind, so that the mistake
-        can be mended and the same folder given again.
+        can be mended and the same folder given again. One that is ended later keeps what was done, and `reached`, the extent
+        of the last start that ended well: what went wrong may be left out of the next.
         """
         handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -135,6 +146,7 @@ class RunFolder:
         except UserError:
             written = {file.name for file in self.path.iterdir()} - set(_OPENED)
             is_void = self._is_new and not len(self.journal) and not written
+            self.record["reached"] = self._reached
             raise
         finally:
             logger.removeHandler(handler)
@@ -180,9 +192,14 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         raise UserError(f"{path} holds another run ({changes}); give another --out, or the same settings to resume")
 
 
-def _refuse_less(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _reached(old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The extent that must not be left out; none of what a user's mistake ended."""
+    return old.get("reached", old.get("config", {}).get("extent", {}))
+
+
+def _refuse_less(path: Path, reached: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """What a run was asked for may grow; what it has must not be left out."""
-    for key, before in old.get("config", {}).get("extent", {}).items():
+    for key, before in reached.items():
         now = new["config"]["extent"].get(key)
         if isinstance(before, list):
             gone = [one for one in before if one not in (now or [])]
