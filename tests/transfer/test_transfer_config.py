@@ -191,6 +191,20 @@ def test_what_could_not_end_is_said_before_it_begins(change: dict[str, Any], sai
         Plan.of(load_config({**LEAST, **change}), Models())
 
 
+def test_too_few_rollouts_to_extract_from_are_counted_before_they_are_sampled(tmp_path: Path) -> None:
+    persona = {
+        "name": "mine",
+        "instruction": [{"pos": f"Be so {number}.", "neg": f"Be not so {number}."} for number in range(3)],
+        "questions": [f"What is {number}?" for number in range(10)],
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(persona))
+    plain = {**LEAST, "personas": [str(tmp_path / "mine.json")], "methods": ["oracle"], "layer_idx": 1, "judge": "none"}
+    plain |= {"extraction_samples": 1}
+    Plan.of(load_config({**plain, "extraction_questions": 3}), Models())
+    with pytest.raises(UserError, match="would sample 2 rollouts of each pole of 'mine', and 3 are needed"):
+        Plan.of(load_config({**plain, "extraction_questions": 2}), Models())
+
+
 def test_the_judge_behind_a_server_is_part_of_what_a_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def judges(model: str, address: str) -> object:
         monkeypatch.setenv("PERSONASCOPE_JUDGE_MODEL", model)

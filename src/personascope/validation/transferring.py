@@ -92,11 +92,10 @@ def measure_transfer(
     with TemporaryDirectory() as folder:
         say(f"{source} to {target}: extracting {len(names)} personas in both")
         mine, others = (_contrasts(subject, names, Path(folder), seed) for subject in (ours, theirs))
-        table = cka_table(mine, others)
-        main = choose_layers(table, "auto", "auto")
+        main = choose_layers(cka_table(mine, others))
         # At the target's other layers near it, the source's likest.
         near = [layer for layer in (main[1] - 1, main[1] + 1) if 0 <= layer < theirs.n_layers]
-        layers = [main, *(choose_layers(table, "auto", layer) for layer in near)]
+        layers = [main, *(choose_layers(cka_table(mine, others, "auto", layer)) for layer in near)]
         say(f"{source} to {target}: fitting maps")
         ways = unfitted(mine, others, main, seed) + by_differences(mine, others, main)
         everyone = [("mixed", mine), ("neutral", mine)]
