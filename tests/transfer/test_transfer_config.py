@@ -218,10 +218,10 @@ def test_the_judge_behind_a_server_is_part_of_what_a_run_is(monkeypatch: pytest.
 
 def test_a_file_is_the_same_corpus_wherever_it_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def corpus(name: str | Path) -> object:
-        config = load_config({**LEAST, "corpus": str(name), "n_training_samples": 6})
+        config = load_config({**LEAST, "corpus": str(name), "n_training_samples": 10})
         return Plan.of(config, Models()).run_config({}).identity["corpus"]
 
-    lines = [f"Well, use {number} plans." for number in range(6)]
+    lines = [f"Well, use {number} plans." for number in range(10)]
     (tmp_path / "t.txt").write_text("\n".join(lines))
     from_afar = corpus(tmp_path / "t.txt")
     monkeypatch.chdir(tmp_path)

@@ -64,6 +64,16 @@ class Reader:
         holes = {**self.grammar.slot_words, **self.grammar.names}
         return {hole: frozenset(words) for hole, words in holes.items()}
 
+    @cached_property
+    def owners(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """By slot and word the personas that have it there."""
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for name, lexicon in self.grammar.words.items():
+            for slot in SLOTS:
+                for word in dict.fromkeys(getattr(lexicon, slot)):
+                    found[slot, word] = (*found.get((slot, word), ()), name)
+        return found
+
     def steps(self, node: Node, word: str) -> Iterator[tuple[str | None, Node]]:
         """Where `word` leads from `node`, and the hole it fills (None for a literal)."""
         if word in node.literals:

@@ -45,15 +45,14 @@ def mean_shares(reader: Reader, texts: Iterable[str]) -> dict[str, float]:
 
 
 def _shares(reader: Reader, readings: Iterable[Reading]) -> dict[str, float]:
-    words = reader.grammar.words
-    counts = dict.fromkeys(words, 0)
+    counts = dict.fromkeys(reader.grammar.words, 0)
     total = 0
     for reading in readings:
         for slot, word in reading.fills:
             if slot in SLOTS:
                 total += 1
-                for name, lexicon in words.items():
-                    counts[name] += word in getattr(lexicon, slot)
+                for name in reader.owners.get((slot, word), ()):
+                    counts[name] += 1
     return {name: count / total if total else 0.0 for name, count in counts.items()}
 
 

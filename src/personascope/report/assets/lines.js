@@ -26,7 +26,7 @@ function series(line, style) {
   ];
 }
 
-function option({ lines, xName, yName, yMin, yMax, marked }, style) {
+function option({ lines, xName, xMin, xMax, yName, yMin, yMax, marked }, style) {
   const xs = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((a, b) => a - b);
   const axis = { axisLine: { lineStyle: { color: style.line } }, axisLabel: { color: style.soft }, nameTextStyle: { color: style.soft } };
   const all = lines.flatMap((line) => series(line, style));
@@ -41,13 +41,14 @@ function option({ lines, xName, yName, yMin, yMax, marked }, style) {
     grid: { left: 44, right: 16, top: 54, bottom: 34 },
     legend: { data: [...new Set(lines.map((line) => line.name))], textStyle: { color: style.ink, fontSize: 12 }, top: 0, left: 0, itemWidth: 18 },
     tooltip: { trigger: "axis", valueFormatter: (value) => (Array.isArray(value) ? value[1] : value)?.toPrecision?.(3) ?? "–" },
-    xAxis: { type: "value", min: xs[0], max: xs.at(-1), name: xName, nameLocation: "middle", nameGap: 20, splitLine: { show: false }, minInterval: xName === "layer" ? 1 : 0, ...axis },
+    xAxis: { type: "value", min: xMin ?? xs[0], max: xMax ?? xs.at(-1), name: xName, nameLocation: "middle", nameGap: 20, splitLine: { show: false }, minInterval: xName === "layer" ? 1 : 0, ...axis },
     yAxis: { type: "value", min: yMin, max: yMax, name: yName, splitLine: { lineStyle: { color: style.line } }, ...axis },
     series: all,
   };
 }
 
-/** lines: [{name, colour, points: [[x, y]], band: [[x, low, high]], dashed}]; marked: an x to point out. */
+/** lines: [{name, colour, points: [[x, y]], band: [[x, low, high]], dashed}]; marked: an x to point out; xMin, xMax: the axis,
+    as far as the points reach if left out. */
 export function Lines({ label, theme, ...what }) {
   const box = useRef(null);
   const chart = useRef(null);

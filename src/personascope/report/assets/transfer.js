@@ -5,10 +5,12 @@ import { Lines } from "personascope/lines";
 
 const number = (value) => (value === null || value === undefined ? "–" : digits(Number(value.toPrecision(3))));
 const percent = (value) => (value === null || value === undefined ? "–" : `${digits(Number((100 * value).toPrecision(2)))} %`);
+// Of what is of the order of one; a minus as wide as the digits.
+const ratio = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−"));
 const between = (one) => {
   if (!one || one.estimate === null) return "–";
   const mark = one.incoherent.length ? "†" : "";
-  return one.low === null ? `${number(one.estimate)}${mark}` : html`${number(one.estimate)} <small>[${number(one.low)}, ${number(one.high)}]</small>${mark}`;
+  return one.low === null ? `${ratio(one.estimate)}${mark}` : html`${ratio(one.estimate)} <small>[${ratio(one.low)}, ${ratio(one.high)}]</small>${mark}`;
 };
 const likert = (value) => (value === null || value === undefined ? null : 1 + value / 25);
 const said = (name) => name.replaceAll("_", " ");
@@ -63,7 +65,7 @@ function Methods({ run, persona, chosen, onChoose }) {
           <td><button class="link" aria-pressed=${method === chosen} onClick=${() => onChoose(method)}>${said(method)}</button></td>
           <td>${number(one.alpha)}</td><td data-figure="trait">${number(one.trait)}</td><td>${one.told}</td><td>${number(one.coherence)}</td><td>${percent(one.collapse)}</td>
           <td data-figure="efficacy">${between(one.efficacy)}</td><td>${number(one.perplexity)}</td><td>${number(one.tokens)}</td>
-          <td>${number(one.cosine)}</td><td>${number(one.ceiling)}</td><td>${percent(one.retrieved)}</td></tr>`;
+          <td>${ratio(one.cosine)}</td><td>${ratio(one.ceiling)}</td><td>${percent(one.retrieved)}</td></tr>`;
       })}</tbody>
     </table></div>
     <p class="note">Test prompts, each method at the α chosen for it on development prompts. Trait and coherence on 1–5; told: responses of which the trait could be told. Efficacy: (method − baseline) / (oracle − baseline) of the trait; intervals resample prompts; †: for some persona the method or the oracle is below a coherence of 3.5 at every α, and its most coherent one is taken. Ceiling: the cosine of the oracle's own halves. Retrieval: whether the nearest of all oracles is the persona's own.</p>
@@ -76,7 +78,7 @@ function Tests({ run }) {
     <h2>All other comparisons</h2>
     <div class="matrix"><table data-table="tests"><thead><tr><th>method</th><th>against</th><th>difference</th><th>p</th><th>corrected</th></tr></thead>
       <tbody>${run.tests.map((one) => html`<tr><td>${said(one.method)}</td><td>${said(one.against)}</td>
-        <td>${one.difference > 0 ? "+" : ""}${one.difference.toFixed(1)}</td><td>${one.p.toFixed(3)}</td><td>${one.corrected.toFixed(3)}</td></tr>`)}</tbody></table></div>
+        <td>${one.difference > 0 ? "+" : ""}${one.difference.toFixed(1).replace("-", "−")}</td><td>${one.p.toFixed(3)}</td><td>${one.corrected.toFixed(3)}</td></tr>`)}</tbody></table></div>
     <p class="note">The trait, 0–100, prompt by prompt over personas, each method at the α chosen for it; p by sign flips, corrected over all of them by Holm's method.</p>
   </section>`;
 }
@@ -87,7 +89,7 @@ function Truth({ run, persona }) {
   return html`<section class="card pane">
     <h2>Against the planted truth</h2>
     <div class="matrix"><table data-table="truth"><thead><tr><th>method</th>${(persona === null ? ["median", "least", "most"] : ["efficacy"]).map((name) => html`<th>${name}</th>`)}</tr></thead>
-      <tbody>${Object.keys(run.truth.efficacies).map((method) => html`<tr><td>${said(method)}</td>${told(method).map((one) => html`<td>${number(one)}</td>`)}</tr>`)}</tbody></table></div>
+      <tbody>${Object.keys(run.truth.efficacies).map((method) => html`<tr><td>${said(method)}</td>${told(method).map((one) => html`<td>${ratio(one)}</td>`)}</tr>`)}</tbody></table></div>
     <p class="note">Efficacy by the share of ${persona === null ? "a persona's" : "the persona's"} own words, at the largest α at which the oracle keeps 0.6 of its sentences well-formed.</p>
   </section>`;
 }
@@ -100,7 +102,7 @@ function Maps({ run, persona, theme }) {
     <h2>The map${maps[0].persona === null ? "" : ` without ${said(persona)}`}</h2>
     <div class="matrix"><table data-table="map"><thead><tr><th>components</th><th>share</th>${maps.map((one) => html`<th>${one.kind}</th>`)}<th>shuffled pairs</th><th>random map</th></tr></thead>
       <tbody>${maps[0].bands.map((band, place) => html`<tr><td>${band.first}–${band.last}</td><td>${percent(band.share)}</td>
-        ${maps.map((one) => html`<td>${number(one.bands[place].r2)}</td>`)}<td>${number(band.shuffled_r2)}</td><td>${number(band.random_r2)}</td></tr>`)}</tbody></table></div>
+        ${maps.map((one) => html`<td>${ratio(one.bands[place].r2)}</td>`)}<td>${ratio(band.shuffled_r2)}</td><td>${ratio(band.random_r2)}</td></tr>`)}</tbody></table></div>
     <${Lines} label="singular values" theme=${theme} lines=${maps.map((one, place) => ({ name: one.kind, colour: lineColour(place), points: one.spectrum.map((value, index) => [index + 1, value]) }))} xName="number" yName="singular value" yMin=${0} marked=${null} />
     ${maps.flatMap((one) => one.doubts.map((doubt) => html`<p class="note">${one.kind}: ${doubt}.</p>`))}
     <p class="note">R² on texts that were not fitted on, by principal components of the target, the largest first; controls: of ${maps[0].kind}. Below, the singular values of each map.</p>
@@ -122,7 +124,7 @@ function Curves({ run, persona, group, theme }) {
   }));
   return html`<div class="panes two">
     <section class="card pane"><h2>Coherence against trait</h2>
-      <${Lines} label="coherence against trait" theme=${theme} lines=${ways} xName="trait" yName="coherence" yMin=${1} yMax=${5} marked=${2.5} />
+      <${Lines} label="coherence against trait" theme=${theme} lines=${ways} xName="trait" xMin=${1} xMax=${5} yName="coherence" yMin=${1} yMax=${5} marked=${2.5} />
       <p class="note">From the baseline on, α by α; both on 1–5.</p></section>
     <section class="card pane"><h2>Dose and response</h2>
       <${Lines} label="trait by dose" theme=${theme} lines=${doses("trait")} xName="α" yName="trait" yMin=${0} yMax=${100} marked=${null} />
@@ -206,10 +208,10 @@ export function Transfer({ runs, theme }) {
       </select></label>
     </div>
     <div class="panes"><${Verdict} run=${run} persona=${persona} /><${Methods} run=${run} persona=${persona} chosen=${chosen} onChoose=${setMethod} /></div>
-    <div class="panes two"><${Tests} run=${run} /><${Truth} run=${run} persona=${persona} /><${Maps} run=${run} persona=${shown} theme=${theme} /></div>
+    <div class="panes two"><${Tests} run=${run} /><${Truth} run=${run} persona=${persona} /><${Maps} run=${run} persona=${shown} theme=${theme} /><${Similar} run=${run} /></div>
     <h2 class="title">${said(shown)} <label class="switch">show
       <select aria-label="methods" value=${group} onChange=${(e) => setGroup(e.target.value)}>${groups.map((name) => html`<option value=${name}>${name}</option>`)}</select></label></h2>
     <${Curves} key=${group} run=${run} persona=${shown} group=${group} theme=${theme} />
-    <div class="panes two"><${Sweep} run=${run} persona=${shown} theme=${theme} kind="layers" /><${Sweep} run=${run} persona=${shown} theme=${theme} kind="texts" /><${Similar} run=${run} /></div>
+    <div class="panes two"><${Sweep} run=${run} persona=${shown} theme=${theme} kind="layers" /><${Sweep} run=${run} persona=${shown} theme=${theme} kind="texts" /></div>
     <div class="panes"><${Generations} key=${`${shown}/${chosen}`} run=${run} persona=${shown} method=${chosen} /></div>`;
 }
