@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from zoo import VOCABULARY
 
 import personascope as ps
+from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage, activations_of, projections_of
+from personascope.engine.generate import run_requests
 from personascope.engine.logits import logits_of
+from personascope.engine.rows import Request
 from personascope.subject import Subject
 
 PROMPTS = [
@@ -71,23 +74,45 @@ def test_law_2_a_row_alone_equals_the_row_in_any_batch(zoo_subject: Subject) -> 
                 assert close(distributions(out), distributions(alone[index]))
 
 
-def test_law_2_rows_that_begin_alike_are_begun_once_and_equal_those_alone(zoo_subject: Subject) -> None:
-    steer = [ps.add(direction(zoo_subject, 1), 0.5, tokens="all")]
-    settings = {"steer": steer, "watch": [direction(zoo_subject, 2)], "max_new_tokens": 9, "logprobs": VOCABULARY}
-    prompts, begun = [PROMPTS[0], PROMPTS[2], PROMPTS[0], PROMPTS[0], PROMPTS[2]], []
-    embedding = zoo_subject.model.get_input_embeddings()
-    handle = embedding.register_forward_pre_hook(lambda _, inputs: begun.append(inputs[0].shape))
+@pytest.mark.parametrize("tokens", ["all", "sampling", "response[1:4]", "prompt[-1]"])
+def test_law_2_rows_that_begin_alike_are_begun_once_and_equal_those_alone(zoo_subject: Subject, tokens: str) -> None:
+    """Two prompts, with a write to all of a row in three strengths, or with one that begins at the last token."""
+    prompts = [PROMPTS[0], PROMPTS[2], PROMPTS[0], PROMPTS[0], PROMPTS[2], PROMPTS[0]]
+    vector, watch = direction(zoo_subject, 1), [direction(zoo_subject, 2)]
+    writes = {alpha: ps.add(vector, alpha, tokens=tokens) for alpha in (0.5, -0.5)}
+    rows = [
+        Request(
+            zoo_subject.chat.prompt(prompt),
+            seed,
+            9,
+            Sampling(1.0),
+            writes=(writes[0.5 if seed % 2 else -0.5],) if seed else (),
+            watch=tuple(watch),
+            logprobs=VOCABULARY,
+            reads=True,
+        )
+        for seed, prompt in enumerate(prompts)
+    ]
+    means = ["prompt", "response"]
+    # The norms that sinks are told by are measured once.
+    run_requests(zoo_subject, rows[:1], means=means)
+    begun: list[int] = []
+    handle = zoo_subject.model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: begun.append(len(inputs[0]) if inputs[0].shape[1] > 1 else 0)
+    )
     try:
-        together = ps.generate(zoo_subject, prompts, seed=SEEDS, **settings)
+        together = run_requests(zoo_subject, rows, means=means)
     finally:
         handle.remove()
-    assert sum(rows for rows, width in begun[: 1 if zoo_subject.cache == "slots" else 2] if width > 1) <= 2
-    for prompt, seed, out in zip(prompts, SEEDS, together, strict=True):
-        (alone,) = ps.generate(zoo_subject, [prompt], seed=[seed], **settings)
+    if zoo_subject.cache == "slots":
+        assert sum(begun) == (2 if tokens != "all" else len({(prompts[n], bool(n), n % 2) for n in range(len(rows))}))
+    for row, out in zip(rows, together, strict=True):
+        (alone,) = run_requests(zoo_subject, [row], means=means)
         assert out.response_ids == alone.response_ids
         assert close(distributions(out), distributions(alone))
-        for name, values in out.projections.items():
-            assert close(torch.tensor(values), torch.tensor(alone.projections[name]))
+        assert out.means is not None and alone.means is not None and close(out.means, alone.means)
+        for name, values in alone.projections.items():
+            assert close(torch.tensor(out.projections[name]), torch.tensor(values))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import Tensor
 from personascope.engine.choose import choose
 from personascope.engine.edits import Change
 from personascope.engine.forward import Projected, split_columns
+from personascope.engine.norms import sinks
 from personascope.engine.rows import Generation, Request, TokenLogprobs
 from personascope.engine.selection import Layout, Selection, Windows
 from personascope.subject import Subject
@@ -52,6 +53,8 @@ class Row:
     @property
     def next_token(self) -> int:
         """The token that the next step runs."""
+        if self.ran < self.prompt:
+            return self.request.prompt.ids[self.ran]
         return self.response[self.ran - self.prompt]
 
     @property
@@ -67,15 +70,21 @@ class Row:
         layout = Layout(self.prompt, count, self.request.prompt.turns, is_open=self.finish is None)
         return selection.positions(layout)
 
+    def may_sink(self, selection: Selection) -> list[bool]:
+        """Which of the selection's tokens among those that are given are left out of a mean if they are sinks."""
+        return sinks(self.request.prompt, self.so_far(selection, self.given))
+
     def holds(self, selection: Selection) -> bool:
         """Whether the token about to be run is selected."""
         if self.finish is not None:
             return self.ran in selection.positions(Layout(self.prompt, self.total, self.request.prompt.turns))
+        if self.ran < self.given:
+            return self.ran in self.so_far(selection, self.given)
         return self.ran in self._following(selection)
 
     def steps_to_change(self, selection: Selection) -> int:
         """In how many steps `holds` may answer differently."""
-        return self._following(selection).changes_after(self.ran) - self.ran
+        return 1 if self.ran < self.given else self._following(selection).changes_after(self.ran) - self.ran
 
     def _following(self, selection: Selection) -> Windows:
         if selection not in self._windows:

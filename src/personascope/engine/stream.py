@@ -14,8 +14,8 @@ from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.edits import Editor, Edits, changes
 from personascope.engine.forward import Passage, means_of, visitor
 from personascope.engine.hooks import run
+from personascope.engine.lanes import lanes
 from personascope.engine.logits import picked
-from personascope.engine.norms import sinks
 from personascope.engine.readers import Means, Places, Projections, Reader
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Generation, Request, duplicates
@@ -140,25 +140,27 @@ class RowStream:
             late = [row for row in joining if row.given != joining[0].given]
             joining = [row for row in joining if row not in late]
             self._waiting.extendleft(reversed(late))
-            return events + self._prefill(_alike(joining))
-        lanes = _alike(joining)
-        for group in batches([lane[0].given for lane in lanes], _PREFILL_TOKENS):
-            events += self._prefill([lanes[index] for index in group])
+            return events + self._prefill(lanes(joining, can_part=False)[0])
+        whole, parted = lanes(joining, can_part=self._store.joins and self._store.caches)
+        for kind, left in ((whole, 0), (parted, 1)):
+            for group in batches([lane[0].given for lane in kind], _PREFILL_TOKENS):
+                events += self._prefill([kind[index] for index in group], left)
         return events
 
-    def _prefill(self, lanes: Sequence[Sequence[Row]]) -> list[Event]:
+    def _prefill(self, together: Sequence[Sequence[Row]], left: int = 0) -> list[Event]:
         """Run new rows' prompts, right-padded, put them beside the others, and choose their first token.
 
-        lanes: rows that begin alike, under the same writes. What they begin with is run once.
+        together: rows that begin alike; what they begin with is run once. left: how many of the tokens given to each are
+        left for the next step, which is where those rows part.
         """
-        firsts, rows = [lane[0] for lane in lanes], [row for lane in lanes for row in lane]
-        lane_of = [index for index, lane in enumerate(lanes) for _ in lane]
-        width = max(row.given for row in firsts)
+        firsts, rows = [lane[0] for lane in together], [row for lane in together for row in lane]
+        lane_of = [index for index, lane in enumerate(together) for _ in lane]
+        width = max(row.given for row in firsts) - left
         pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)] for row in firsts]
-        spans = [Span(index, 0, row.given) for index, row in zip(lane_of, rows, strict=True)]
+        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)][:width] for row in firsts]
+        spans = [Span(index, 0, row.given - left) for index, row in zip(lane_of, rows, strict=True)]
         edits = self._editor.compile(
-            (change, Span(index, 0, row.given).flat(row.so_far(change.write.tokens, row.given), width))
+            (change, Span(index, 0, row.given - left).flat(row.so_far(change.write.tokens, row.given), width))
             for index, row in enumerate(firsts)
             for change in row.changes
         )
@@ -167,7 +169,7 @@ class RowStream:
         self._sums.places = [
             Places.of(
                 [
-                    (row.slot, span.flat(at, width), sinks(row.request.prompt, at))
+                    (row.slot, span.flat(at, width), row.may_sink(selection)[: len(span.flat(at, width))])
                     for row, span in zip(rows, spans, strict=True)
                     if row.slot is not None
                     for at in [row.so_far(selection, row.given)]
@@ -176,15 +178,19 @@ class RowStream:
             for selection in self.means
         ]
         projections = self._projections(rows)
-        last = torch.tensor([index * width + row.given - 1 for index, row in enumerate(firsts)])
+        last = torch.tensor([index * width + row.given - left - 1 for index, row in enumerate(firsts)])
         inputs = {
             "input_ids": torch.tensor(ids, device=self.subject.input_device),
             **self._store.for_prefill(),
         }
         logits, cache = self._run(inputs, edits, projections, last)
-        self._store.adopt(cache, lane_of, [row.given for row in rows])
+        self._store.adopt(cache, lane_of, [span.count for span in spans])
         self._live += rows
-        return self._after(rows, spans, projections, logits[lane_of] if len(rows) > len(lanes) else logits)
+        if left:
+            self._take(rows, spans, projections)
+            self._replan_at = 0
+            return []
+        return self._after(rows, spans, projections, logits[lane_of] if len(rows) > len(firsts) else logits)
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
         """The reader of everything these rows watch."""
@@ -261,7 +267,7 @@ class RowStream:
         self._sums.places = [
             Places.of(
                 [
-                    (row.slot, [index], [False])
+                    (row.slot, [index], row.may_sink(selection)[-1:] if row.ran < row.given else [False])
                     for index, row in enumerate(rows)
                     if row.slot is not None and row.holds(selection)
                 ]
@@ -299,13 +305,7 @@ class RowStream:
         self, rows: Sequence[Row], spans: Sequence[Span], projections: Projections | None, logits: Tensor
     ) -> list[Event]:
         """Take what was read, choose the next token of every row that goes on, let go of those that are done."""
-        if projections is not None:
-            values = projections.collect()
-            for row, span in zip(rows, spans, strict=True):
-                if row.columns:
-                    row.read.append(values[span.index, span.column : span.column + span.count][:, row.columns])
-        for row, span in zip(rows, spans, strict=True):
-            row.ran += span.count
+        self._take(rows, spans, projections)
         events = self._choose(rows, logits)
         staying = [row for row in self._live if not row.is_done]
         if len(staying) < len(self._live):
@@ -314,6 +314,16 @@ class RowStream:
         if len(staying) < len(rows) or len(rows) < len(self._live) or any(row.finish for row in staying):
             self._replan_at = 0
         return events
+
+    def _take(self, rows: Sequence[Row], spans: Sequence[Span], projections: Projections | None) -> None:
+        """What a pass read goes to its rows, whose tokens it has run."""
+        if projections is not None:
+            values = projections.collect()
+            for row, span in zip(rows, spans, strict=True):
+                if row.columns:
+                    row.read.append(values[span.index, span.column : span.column + span.count][:, row.columns])
+        for row, span in zip(rows, spans, strict=True):
+            row.ran += span.count
 
     def _choose(self, rows: Sequence[Row], logits: Tensor) -> list[Event]:
         # A maximum is NaN where any logit is.
@@ -358,13 +368,3 @@ class RowStream:
         except NonFinite as error:
             return str(error)
         return f"the logits of {self.subject.name} are not finite, on {row.request.prompt.text[:60]!r}"
-
-
-def _alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows by what they begin with, in order: the same tokens and turns under the very same writes."""
-    lanes: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        prompt = row.request.prompt
-        key = (prompt.ids, prompt.turns, tuple(row.response), tuple(map(id, row.request.writes)), row.finish)
-        lanes.setdefault(key, []).append(row)
-    return list(lanes.values())
