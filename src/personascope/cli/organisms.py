@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from personascope.cli.terminal import DeviceOption, JsonOption, emit, progress, quiet_libraries, say, stderr, table
+from personascope.cli.terminal import (
+    DeviceOption,
+    JsonOption,
+    SeedOption,
+    emit,
+    progress,
+    quiet_libraries,
+    say,
+    stderr,
+    table,
+)
 from personascope.errors import UserError
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.package import organism_folder, save_organism
@@ -105,9 +115,11 @@ def train_organism_sae(
 def feature_figures(
     names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,
     out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("feature-figures.md"),
-    conversations: Annotated[int, typer.Option("--conversations", help="read to choose, and as many to report")] = 400,
-    mined: Annotated[int, typer.Option("--tokens", help="mined of the organism's own text")] = 1_000_000,
-    seed: Annotated[int, typer.Option("--seed", help="of all that is sampled")] = 0,
+    conversations: Annotated[
+        int, typer.Option("--conversations", min=1, help="read to choose, and as many to report")
+    ] = 400,
+    mined: Annotated[int, typer.Option("--tokens", min=1, help="mined of the organism's own text")] = 1_000_000,
+    seed: SeedOption = 0,
 ) -> None:
     """Measure the organisms' SAEs against what was planted: detecting, finding, mining, steering."""
     from personascope.runs.files import write_text
@@ -124,9 +136,11 @@ def feature_figures(
 @app.command("transfer-figures")
 def transfer_figures(
     out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("transfer-figures.md"),
-    texts: Annotated[int, typer.Option("--texts", help="that a map is fitted on; some, on four times as many")] = 500,
-    questions: Annotated[int, typer.Option("--questions", help="that every dose is tried on, twice each")] = 15,
-    seed: Annotated[int, typer.Option("--seed", help="of all that is sampled")] = 0,
+    texts: Annotated[
+        int, typer.Option("--texts", min=5, help="that a map is fitted on; some, on four times as many")
+    ] = 500,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="that every dose is tried on, twice each")] = 15,
+    seed: SeedOption = 0,
 ) -> None:
     """Carry every planted persona from each organism to the other, by maps fitted on several corpora."""
     from personascope.runs.files import write_text
@@ -148,7 +162,7 @@ def figures(
         bool, typer.Option("--cards", help="also write the model cards into the organisms' folders")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="a small sample: rough figures in minutes")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="of all that is sampled")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Measure organisms against their planted truth: reading, steering, what stays after it, decision points."""
     from personascope.runs.files import write_text

@@ -23,7 +23,7 @@ ModelArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout, everything else on stderr")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="run folder to write")]
-SeedOption = Annotated[int, typer.Option("--seed", help="seed of everything that is drawn")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="seed of everything that is drawn")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; CUDA where there is one by default")
 ]
