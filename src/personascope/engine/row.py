@@ -37,6 +37,7 @@ class Row:
     error: str | None = None
     prompt: int = field(init=False)
     _windows: dict[Selection, Windows] = field(init=False, default_factory=dict)
+    _held: dict[Selection, tuple[bool, int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prompt = len(self.request.prompt)
@@ -80,16 +81,21 @@ class Row:
             return self.ran in selection.positions(Layout(self.prompt, self.total, self.request.prompt.turns))
         if self.ran < self.given:
             return self.ran in self.so_far(selection, self.given)
-        return self.ran in self._following(selection)
+        return self._following(selection)[0]
 
     def steps_to_change(self, selection: Selection) -> int:
         """In how many steps `holds` may answer differently."""
-        return 1 if self.ran < self.given else self._following(selection).changes_after(self.ran) - self.ran
+        return 1 if self.ran < self.given else self._following(selection)[1] - self.ran
 
-    def _following(self, selection: Selection) -> Windows:
-        if selection not in self._windows:
-            self._windows[selection] = selection.following(self.prompt)
-        return self._windows[selection]
+    def _following(self, selection: Selection) -> tuple[bool, int]:
+        """Whether the token about to be run, one that was sampled, is selected; and the first that may differ in this."""
+        known = self._held.get(selection)
+        if known is None or self.ran >= known[1]:
+            if selection not in self._windows:
+                self._windows[selection] = selection.following(self.prompt)
+            windows = self._windows[selection]
+            known = self._held[selection] = self.ran in windows, windows.changes_after(self.ran)
+        return known
 
 
 def draw(rows: Sequence[Row], logits: Tensor, ends: Collection[int]) -> list[int]:

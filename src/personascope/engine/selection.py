@@ -89,6 +89,10 @@ class Selection:
     parts: tuple[Part, ...]
     text: str
 
+    def __hash__(self) -> int:
+        # Rows look theirs up at every token, and a text keeps its hash.
+        return hash(self.text)
+
     def positions(self, layout: Layout) -> list[int]:
         """The selected positions of a row, ascending, each once."""
         return sorted({position for part in self.parts for position in part.positions(layout)})

@@ -1,7 +1,7 @@
 """A running batch of rows: they join, are stepped together, and leave."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -28,6 +28,9 @@ from personascope.subject import Subject
 _PREFILL_TOKENS = 8_192
 # Rows join once this part of the places is free.
 _JOINING = 16
+
+# Places in the flattened batch, and for each whether the mean leaves it out if it is a sink.
+Marks = tuple[Sequence[int], Sequence[bool]]
 
 
 class RowStream:
@@ -166,17 +169,12 @@ class RowStream:
         )
         for row in rows:
             row.slot = self._sums.open() if row.request.reads and self.means else None
-        self._sums.places = [
-            Places.of(
-                [
-                    (row.slot, span.flat(at, width), row.may_sink(selection)[: len(span.flat(at, width))])
-                    for row, span in zip(rows, spans, strict=True)
-                    if row.slot is not None
-                    for at in [row.so_far(selection, row.given)]
-                ]
-            )
-            for selection in self.means
-        ]
+
+        def given(index: int, row: Row, selection: Selection) -> Marks:
+            flat = spans[index].flat(row.so_far(selection, row.given), width)
+            return flat, row.may_sink(selection)[: len(flat)]
+
+        self._sum_at(rows, given)
         projections = self._projections(rows)
         last = torch.tensor([index * width + row.given - left - 1 for index, row in enumerate(firsts)])
         inputs = {
@@ -191,6 +189,21 @@ class RowStream:
             self._replan_at = 0
             return []
         return self._after(rows, spans, projections, logits[lane_of] if len(rows) > len(firsts) else logits)
+
+    def _sum_at(self, rows: Sequence[Row], marks: Callable[[int, Row, Selection], Marks | None]) -> None:
+        """Tell the means which tokens of the coming pass each selection holds of each row that asks for them."""
+        self._sums.places = [
+            Places.of(
+                [
+                    (row.slot, *found)
+                    for index, row in enumerate(rows)
+                    if row.slot is not None
+                    for found in [marks(index, row, selection)]
+                    if found is not None
+                ]
+            )
+            for selection in self.means
+        ]
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
         """The reader of everything these rows watch."""
@@ -237,16 +250,10 @@ class RowStream:
             for row, whole in zip(rows, wholes, strict=True)
             for change in row.changes
         )
-        self._sums.places = [
-            Places.of(
-                [
-                    (row.slot, [index * width + row.ran], [False])
-                    for index, row in enumerate(rows)
-                    if row.slot is not None and row.holds(selection)
-                ]
-            )
-            for selection in self.means
-        ]
+        self._sum_at(
+            rows,
+            lambda index, row, selection: ([index * width + row.ran], [False]) if row.holds(selection) else None,
+        )
         projections = self._projections(rows)
         padded = [[*row, *[pad] * (width - len(row))] for row in ids]
         last = torch.tensor([index * width + row.ran for index, row in enumerate(rows)])
@@ -264,16 +271,13 @@ class RowStream:
             for change in row.changes
             if row.holds(change.write.tokens)
         )
-        self._sums.places = [
-            Places.of(
-                [
-                    (row.slot, [index], row.may_sink(selection)[-1:] if row.ran < row.given else [False])
-                    for index, row in enumerate(rows)
-                    if row.slot is not None and row.holds(selection)
-                ]
-            )
-            for selection in self.means
-        ]
+
+        def next_one(index: int, row: Row, selection: Selection) -> Marks | None:
+            if not row.holds(selection):
+                return None
+            return [index], row.may_sink(selection)[-1:] if row.ran < row.given else [False]
+
+        self._sum_at(rows, next_one)
         self._plan = (edits, self._projections(rows))
         soonest = [
             row.steps_to_change(selection)

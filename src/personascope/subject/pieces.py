@@ -5,8 +5,11 @@ from weakref import WeakKeyDictionary
 
 from transformers import PreTrainedTokenizerBase
 
-# Text by ids, for each tokenizer: the same pairs of tokens come again and again.
-_DECODED: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[int, ...], str]] = WeakKeyDictionary()
+Ids = tuple[int, ...]
+
+# By tokenizer, what ids add to the text of those before them and whether a character is left unfinished: the same pairs
+# come again and again.
+_ADDED: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[Ids, Ids], tuple[str, bool]]] = WeakKeyDictionary()
 _MOST = 200_000
 
 
@@ -15,28 +18,31 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list
 
     A token that ends inside a character adds nothing; the one that completes the character adds it whole.
     """
-    known = _DECODED.setdefault(tokenizer, {})
+    known = _ADDED.setdefault(tokenizer, {})
     pieces: list[str] = []
-    start, done = 0, 0
-    before = ""
-    for end in range(1, len(ids) + 1):
-        now = _decode(tokenizer, known, ids[start:end])
-        if now.endswith("\ufffd") and end < len(ids) and end - done < 4:
+    # Decoding restarts one finished piece back: a leading space may depend on the token before.
+    before: Ids = ()
+    pending: Ids = ()
+    for end, token in enumerate(ids, 1):
+        pending = (*pending, token)
+        found = known.get((before, pending))
+        if found is None:
+            if len(known) >= _MOST:
+                known.clear()
+            found = known[before, pending] = _added(tokenizer, before, pending)
+        piece, is_unfinished = found
+        if is_unfinished and end < len(ids) and len(pending) < 4:
             pieces.append("")
             continue
-        pieces.append(now[len(before) :])
-        # Decoding restarts one finished piece back: a leading space may depend on the token before.
-        start, done = done, end
-        before = _decode(tokenizer, known, ids[start:end])
+        pieces.append(piece)
+        before, pending = pending, ()
     return pieces
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, known: dict[tuple[int, ...], str], ids: Sequence[int]) -> str:
-    key = tuple(ids)
-    text = known.get(key)
-    if text is None:
-        if len(known) >= _MOST:
-            known.clear()
-        text = str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        known[key] = text
-    return text
+def _added(tokenizer: PreTrainedTokenizerBase, before: Ids, pending: Ids) -> tuple[str, bool]:
+    text = _decoded(tokenizer, before + pending)
+    return text[len(_decoded(tokenizer, before)) :], text.endswith("\ufffd")
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
