@@ -186,17 +186,20 @@ class SlotStore:
         self.columns.begin -= shift
         self.columns.end -= shift
 
-    def for_step(self) -> tuple[Cache, Tensor | None]:
+    def for_step(self, count: int = 1) -> tuple[Cache, Tensor | None]:
+        """As `Store` says it, for `count` more tokens of every row."""
         now = self.columns
-        if now.end + 1 > self._width():
+        if now.end + count > self._width():
             used = now.end - now.begin
             # What older rows left free at the front is used again before the batch grows.
             columns = self._width() if 2 * used <= self._width() else 2 * self._width()
+            while columns < used + count:
+                columns *= 2
             self._refit(len(self.layers[0].keys), columns, now.begin, None)  # type: ignore[arg-type]
         starts = [now.end - length - now.begin for length in self.lengths]
         mask = None
         if any(starts):
-            columns_ = torch.arange(now.end - now.begin + 1)
+            columns_ = torch.arange(now.end - now.begin + count)
             mask = (columns_[None] >= torch.tensor(starts)[:, None]).long()
         return Cache(layers=list(self.layers)), mask
 

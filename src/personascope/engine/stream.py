@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
@@ -71,7 +70,6 @@ class RowStream:
         self._replan_at = 0
         self._plan: tuple[Edits, Projections | None] = ({}, None)
         self._is_broken = False
-        self._takes_positions = "position_ids" in signature(subject.base.forward).parameters
 
     def __len__(self) -> int:
         """Rows that have not ended."""
@@ -232,7 +230,7 @@ class RowStream:
         }
         if mask is not None:
             inputs["attention_mask"] = mask.to(device)
-        if self._takes_positions:
+        if self.subject.takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
         logits, _ = self._run(inputs, edits, projections, None)
         self._store.stepped()

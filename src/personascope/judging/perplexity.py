@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from personascope.engine.forks import ending_logprobs
+from personascope.engine.endings import ending_logprobs
 from personascope.engine.forward import Passage
 from personascope.errors import NonFinite
 from personascope.subject import Subject

@@ -5,6 +5,7 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from typing import Any, Literal, Protocol
 
 import torch
@@ -57,6 +58,11 @@ class Subject:
     def base(self) -> PreTrainedModel:
         """The transformers model, PEFT and compile wrappers taken off."""
         return unwrap(self.model)
+
+    @cached_property
+    def takes_positions(self) -> bool:
+        """Whether a pass can be told where its tokens stand."""
+        return "position_ids" in signature(self.base.forward).parameters
 
     @cached_property
     def text_config(self) -> Any:
