@@ -4,19 +4,18 @@ Run with `make bench`, or `python benchmarks/engine.py --help`. Peers that are n
 """
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from measuring import place, ratios, record, show, timed
+from models import random_ids, random_llama, raw_hooks, requests
 from transformers.cache_utils import DynamicCache
 
 import personascope as ps
@@ -24,83 +23,9 @@ from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage, activations_of
 from personascope.engine.generate import run_requests
 from personascope.engine.rows import Request
-from personascope.organisms.package import organism_folder
 from personascope.subject import Prompt, Subject
 
 ROWS, PROMPT, NEW, DIRECTIONS = 16, 32, 64, 8
-
-
-def timed(sides: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each side in each round; the sides take turns, after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name, side in sides.items():
-            _settle()
-            started = time.perf_counter()
-            side()
-            _settle()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def _settle() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def ratios(seconds: dict[str, list[float]], of: str) -> dict[str, dict[str, float]]:
-    """Median seconds of each side, and the median over rounds of its ratio to side `of` in the same round."""
-    return {
-        name: {
-            "seconds": round(statistics.median(each), 4),
-            f"of {of}": round(statistics.median(a / b for a, b in zip(each, seconds[of], strict=True)), 3),
-        }
-        for name, each in seconds.items()
-    }
-
-
-def show(title: str, table: dict[str, dict[str, float]]) -> None:
-    print(f"\n{title}")
-    for name, row in table.items():
-        print(f"  {name:44s}" + "  ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
-
-
-def random_llama(device: str, dtype: torch.dtype) -> Subject:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32_000,
-        hidden_size=512,
-        intermediate_size=1376,
-        num_hidden_layers=12,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-    )
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype).to(device).eval()
-    # Any tokenizer: prompts are given as ids.
-    return ps.load(model, tokenizer=AutoTokenizer.from_pretrained(organism_folder("llama")))
-
-
-def random_ids(subject: Subject, rows: int, tokens: int) -> list[tuple[int, ...]]:
-    draw = torch.Generator().manual_seed(1)
-    ids = torch.randint(10, 1000, (rows, tokens), generator=draw)
-    return [tuple(row) for row in ids.tolist()]
-
-
-def requests(ids: list[tuple[int, ...]], new: int, **settings: Any) -> list[Request]:
-    return [Request(Prompt(row, (), ""), seed, new, suppress_eos=True, **settings) for seed, row in enumerate(ids)]
-
-
-@contextmanager
-def raw_hooks(subject: Subject, hook: Callable[..., Any], layers: list[int]):  # type: ignore[no-untyped-def]
-    handles = [subject.layers[layer].register_forward_hook(hook) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def hf_generate(subject: Subject, batch: torch.Tensor, new: int) -> torch.Tensor:
@@ -349,15 +274,15 @@ _MEMORY = """
 import resource, sys
 sys.path.insert(0, {folder!r})
 import torch
-import engine
+import engine, models
 from personascope.engine.generate import run_requests
-subject = engine.random_llama({device!r}, torch.{dtype})
-ids = engine.random_ids(subject, engine.ROWS, engine.PROMPT)
+subject = models.random_llama({device!r}, torch.{dtype})
+ids = models.random_ids(subject, engine.ROWS, engine.PROMPT)
 watch = ()
 if {watching}:
     vectors = torch.randn(engine.DIRECTIONS, subject.hidden_size)
     watch = tuple(engine.ps.Direction(v, l, f"d{{n}}") for l in range(subject.n_layers) for n, v in enumerate(vectors))
-run_requests(subject, engine.requests(ids, {tokens}, watch=watch))
+run_requests(subject, models.requests(ids, {tokens}, watch=watch))
 cuda = torch.cuda.is_available() and {device!r} != "cpu"
 print(torch.cuda.max_memory_allocated() / 1024 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -391,7 +316,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--only", nargs="*", help="generation reading conditions rows memory")
+    parser.add_argument("--only", nargs="*", choices=["generation", "reading", "conditions", "rows", "memory"])
     parser.add_argument("--out", type=Path, help="JSON file for the figures; other parts in it are kept")
     options = parser.parse_args()
     subject = random_llama(options.device, getattr(torch, options.dtype))
@@ -402,23 +327,8 @@ def main() -> None:
         "rows": lambda: coming_and_going(subject, options.rounds),
         "memory": lambda: memory(options.device, options.dtype),
     }
-    where = (
-        torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
-    )
-    print(f"random Llama, width 512, 12 layers, {options.dtype}, on {where}, torch {torch.__version__}")
-    figures: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
-    figures |= {
-        "device": where,
-        "dtype": options.dtype,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "rounds": options.rounds,
-    }
-    for name, part in parts.items():
-        if not options.only or name in options.only:
-            figures[name] = part()
-            if options.out:
-                options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(f"random Llama, width 512, 12 layers, {options.dtype}, on {place(options.device)}, torch {torch.__version__}")
+    record(parts, options.only, options.out, options.device, dtype=options.dtype, rounds=options.rounds)
 
 
 if __name__ == "__main__":

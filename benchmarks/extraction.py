@@ -5,14 +5,12 @@ activations at every layer. Run with `python benchmarks/extraction.py`; both sid
 """
 
 import argparse
-import json
-import platform
-import statistics
-import time
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
-import transformers
+from measuring import ratios, record, show, timed
 
 import personascope as ps
 from personascope.engine.forward import Passage, means_of
@@ -92,50 +90,43 @@ def usual(subject: Subject, cells: list[Cell], seed: int) -> torch.Tensor:
     return torch.stack(means)
 
 
+def extraction(subject: Subject, trait: str, rounds: int) -> dict[str, Any]:
+    """Both sides in turn, and how alike their vectors are."""
+    cells = wanted(trait)
+    found: dict[str, Any] = {}
+    turns = count()
+    sides = {
+        "personascope": lambda: found.update(mine=ours(subject, cells, next(turns))),
+        "generate, then one text at a time": lambda: found.update(theirs=usual(subject, cells, next(turns))),
+    }
+    table = ratios(timed(sides, rounds), "personascope")
+    mine, passages = found["mine"]
+    last = subject.n_layers - 1
+    again = means_of(subject, passages, range(subject.n_layers), ["response"])[:, 0]
+    vectors = [difference(means, cells) for means in (mine, found["theirs"], again)]
+    cosine = torch.nn.functional.cosine_similarity
+    alike = {
+        "other samples": round(float(cosine(vectors[0], vectors[1])[:last].min()), 4),
+        "same samples read again": round(float(cosine(vectors[0], vectors[2]).min()), 6),
+    }
+    show(f"extraction of {trait}, {len(cells)} rollouts (to reach: 4)", table)
+    show("least cosine of vectors, over layers (to reach: 0.99)", {"": alike})
+    return {**table, "least cosine of vectors": alike, "rollouts": len(cells)}
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", default="organism:llama")
     options.add_argument("--trait", default="evil")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--device", default=None)
+    options.add_argument("--device", default="cpu")
     options.add_argument("--out", type=Path, default=None, help="JSON file for the figures")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     subject = ps.load(chosen.model, device=chosen.device)
-    cells = wanted(chosen.trait)
-    seconds: dict[str, list[float]] = {"personascope": [], "generate, then one text at a time": []}
-    for turn in range(chosen.rounds + 1):
-        started = time.perf_counter()
-        mine, passages = ours(subject, cells, turn)
-        middle = time.perf_counter()
-        theirs = usual(subject, cells, turn)
-        ended = time.perf_counter()
-        if turn:
-            for name, spent in zip(seconds, (middle - started, ended - middle), strict=True):
-                seconds[name].append(spent)
-    last = subject.n_layers - 1
-    again = means_of(subject, passages, range(subject.n_layers), ["response"])[:, 0]
-    vectors = [difference(means, cells) for means in (mine, theirs, again)]
-    cosine = torch.nn.functional.cosine_similarity
-    medians = {name: round(statistics.median(each), 3) for name, each in seconds.items()}
-    ratio = statistics.median(b / a for a, b in zip(*seconds.values(), strict=True))
-    figures = {
-        "model": chosen.model,
-        "device": str(subject.input_device),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "rollouts": len(cells),
-        "rounds": chosen.rounds,
-        "seconds": medians,
-        "times faster": round(ratio, 2),
-        "least cosine of vectors, other samples": round(float(cosine(vectors[0], vectors[1])[:last].min()), 4),
-        "least cosine of vectors, same samples read again": round(float(cosine(vectors[0], vectors[2]).min()), 6),
-    }
-    print(json.dumps(figures, indent=1))
-    if chosen.out:
-        chosen.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    parts = {chosen.model: lambda: extraction(subject, chosen.trait, chosen.rounds)}
+    record(parts, None, chosen.out, chosen.device, trait=chosen.trait, rounds=chosen.rounds)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ measured in processes of their own.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import random_llama, timed
 from matplotlib import pyplot as plt
+from measuring import record, timed
+from models import random_llama
 
 import personascope as ps
 from personascope.engine.forward import Passage, mapped_of
@@ -160,32 +159,16 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", help="speed memory")
+    parser.add_argument("--only", nargs="*", choices=["speed", "memory"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    where = (
-        torch.cuda.get_device_name()
-        if arguments.device.startswith("cuda")
-        else f"{torch.get_num_threads()} CPU threads"
-    )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"features-{'gpu' if arguments.device.startswith('cuda') else 'cpu'}.json"
-    figures: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    figures |= {
-        "device": where,
-        "dtype": arguments.dtype,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    name = "gpu" if arguments.device.startswith("cuda") else "cpu"
     parts = {
         "speed": lambda: speed(arguments.device, arguments.dtype, arguments.rounds),
         "memory": lambda: memory(arguments.out / "features-memory.png"),
     }
-    for name, part in parts.items():
-        if not arguments.only or name in arguments.only:
-            figures[name] = part()
-            print(json.dumps(figures[name], indent=1), flush=True)
-            path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    path = arguments.out / f"features-{name}.json"
+    record(parts, arguments.only, path, arguments.device, dtype=arguments.dtype, rounds=arguments.rounds)
 
 
 if __name__ == "__main__":

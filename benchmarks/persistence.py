@@ -4,8 +4,6 @@ Random Llama of width 512 and 12 layers. Run with `python benchmarks/persistence
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -17,8 +15,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import transformers
-from engine import random_ids, random_llama, ratios, raw_hooks, show, timed
+from measuring import place, ratios, record, show, timed
+from models import random_ids, random_llama, raw_hooks
 
 import personascope as ps
 from personascope.engine.choose import Sampling
@@ -157,12 +155,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default=None)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", nargs="*", help="continuing growing asking")
+    parser.add_argument("--only", nargs="*", choices=["continuing", "growing", "asking"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     dtype = arguments.dtype or ("float32" if arguments.device == "cpu" else "bfloat16")
     subject = random_llama(arguments.device, getattr(torch, dtype))
-    name = "cpu" if arguments.device == "cpu" else torch.cuda.get_device_name().lower().replace(" ", "-")
+    name = "cpu" if arguments.device == "cpu" else place(arguments.device).lower().replace(" ", "-")
     arguments.out.mkdir(exist_ok=True)
     parts = {
         "continuing": lambda: continuing(subject, arguments.rounds),
@@ -170,21 +168,7 @@ def main() -> None:
         "asking": lambda: asking(subject, arguments.rounds),
     }
     path = arguments.out / f"persistence-{name}.json"
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    found |= {
-        "device": name,
-        "dtype": dtype,
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-    for part, measure in parts.items():
-        if not arguments.only or part in arguments.only:
-            found[part] = measure()
-            path.write_text(json.dumps(found, indent=1) + "\n")
+    record(parts, arguments.only, path, arguments.device, dtype=dtype, rounds=arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ some of its (λ, fold) fits and scaled to all of them, and says so.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +16,8 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
-from engine import ratios, raw_hooks, show, timed
+from measuring import ratios, record, show, timed
+from models import raw_hooks
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from threadpoolctl import threadpool_limits
@@ -231,7 +230,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=1)
     options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--only", nargs="*", help="ridge, grid, perplexity")
+    options.add_argument("--only", nargs="*", choices=["ridge", "grid", "perplexity"])
     options.add_argument("--out", type=Path, default=None, help="JSON file for the figures; other parts in it are kept")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -240,22 +239,9 @@ def main() -> None:
         "grid": lambda: grid(chosen.rounds),
         "perplexity": lambda: perplexity(chosen.rounds),
     }
-    figures: dict[str, Any] = json.loads(chosen.out.read_text()) if chosen.out and chosen.out.exists() else {}
-    figures |= {
-        "device": f"{chosen.threads} CPU threads",
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-        "rounds": chosen.rounds,
-    }
+    versions = {"numpy": np.__version__, "scikit-learn": sklearn.__version__}
     with threadpool_limits(chosen.threads):
-        for name, measure in parts.items():
-            if not chosen.only or name in chosen.only:
-                figures[name] = measure()
-    if chosen.out:
-        chosen.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        record(parts, chosen.only, chosen.out, rounds=chosen.rounds, **versions)
 
 
 if __name__ == "__main__":
