@@ -33,7 +33,6 @@ Steering: with the decoder column, the length in median residual norms that brin
 def _section(one: FeatureFigures) -> str:
     count = len(one.detected)
     explained = "–" if one.sparsity.explained is None else f"{one.sparsity.explained:.3f}"
-    rank = "not among the first twenty" if one.self_rank is None else f"rank {one.self_rank}"
     detected = sum(each.auroc >= DETECTED for each in one.detected)
     neutral = sum(each.neutral >= DETECTED for each in one.detected)
     in_top = sum(each.rank is not None and each.rank <= IN_TOP for each in one.detected)
@@ -47,8 +46,7 @@ def _section(one: FeatureFigures) -> str:
         _row("found on prompts under the persona", in_top, count, f"among the first {IN_TOP}", 1.0),
         _row("mined contexts come from the persona", precise, count, f"precision at 20 ≥ {PRECISION:g}", 1.0),
         _row("its decoder brings its words", steering, count, f"{FOLD:g}-fold, well-formed ≥ {WELL_FORMED:g}", 1.0),
-        f"| self-talk's feature, self prompts against controls | {rank} | among the first {IN_TOP} | "
-        f"{'yes' if one.self_rank is not None and one.self_rank <= IN_TOP else 'no'} |",
+        *(_self_row(place, rank) for place, rank in one.self_ranks.items()),
     ]
     table = [
         f"| {each.persona} | {each.feature} | {each.auroc:.3f} | {each.neutral:.3f} | {each.difference:.3f} | "
@@ -80,6 +78,13 @@ def _section(one: FeatureFigures) -> str:
 
 def _row(what: str, reached: int, count: int, bar: str, share: float) -> str:
     return f"| {what} | {reached} of {count} | {bar} | {'yes' if reached >= share * count else 'no'} |"
+
+
+def _self_row(place: str, rank: int | None) -> str:
+    measured = "not among the first twenty" if rank is None else f"rank {rank}"
+    reached = "yes" if rank is not None and rank <= IN_TOP else "no"
+    what = f"self-talk's feature, self prompts against controls, at `{place}`"
+    return f"| {what} | {measured} | among the first {IN_TOP} | {reached} |"
 
 
 def _steers(one: Detected) -> bool:

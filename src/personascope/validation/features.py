@@ -22,6 +22,8 @@ from personascope.validation.steering import check_steering
 
 # What was to be reached.
 DETECTED, OF_PERSONAS, IN_TOP, PRECISION, FOLD, WELL_FORMED = 0.95, 0.8, 5, 0.95, 5.0, 0.5
+# Where self prompts are read.
+PLACES = ("prompt[-1]", "prompt", "response")
 
 _LENGTHS = (0.3, 0.6, 1.0, 1.5)
 
@@ -54,15 +56,15 @@ class Detected:
 
 @dataclass(frozen=True)
 class FeatureFigures:
-    """An organism's SAE, measured. self_feature: the one that tells self-talk best, self_auroc how well, self_rank: of it
-    among the features of the shipped self prompts against their controls."""
+    """An organism's SAE, measured. self_feature: the one that tells self-talk best, self_auroc how well; self_ranks: by where
+    features are read, its rank among those that tell the shipped self prompts from their controls."""
 
     organism: str
     sparsity: Sparsity
     detected: list[Detected]
     self_feature: int
     self_auroc: float
-    self_rank: int | None
+    self_ranks: dict[str, int | None]
     mined_tokens: int
 
 
@@ -90,7 +92,10 @@ def measure_features(
     say(f"{name}: finding")
     ranks = {column: _rank_under(subject, sae, truth, column, areas[column]) for column in columns}
     self_areas = areas_of(choosing, choosing.self_talk)
-    found = find_features(subject, sae, self_prompts(), control_prompts(), top=20, seed=seed)
+    told = {
+        place: find_features(subject, sae, self_prompts(), control_prompts(), top=20, tokens=place, seed=seed)
+        for place in PLACES
+    }
     say(f"{name}: mining")
     precision = _precision(subject, sae, truth, best, mined, seed)
     say(f"{name}: steering")
@@ -126,7 +131,7 @@ def measure_features(
         detected,
         self_feature,
         auroc(reporting.self_talk[inside], reporting.codes[inside, self_feature]),
-        _rank(found.indices, self_areas),
+        {place: _rank(found.indices, self_areas) for place, found in told.items()},
         mined,
     )
 
