@@ -142,16 +142,21 @@ def memory(figure: Path) -> dict[str, Any]:
         seen, peak = map(int, run.stdout.split())
         peaks[seen] = peak / 1024
         print(f"{seen:>12,} tokens  {peak / 1024:7.0f} MiB", flush=True)
-    chart, axes = plt.subplots(figsize=(6, 3.2))
-    axes.plot(list(peaks), list(peaks.values()), marker="o")
-    axes.set(xlabel="tokens mined", ylabel="peak memory, MiB", xscale="log", ylim=(0, None), title="20 features")
-    chart.tight_layout()
-    chart.savefig(figure, dpi=110, metadata={"Software": None})
+    _draw(peaks, figure)
     first, *_, last = peaks.values()
     return {
         "MiB": {f"{tokens:,}": round(peak) for tokens, peak in peaks.items()},
         "last of first": round(last / first, 3),
     }
+
+
+def _draw(peaks: dict[int, float], figure: Path) -> None:
+    chart, axes = plt.subplots(figsize=(6, 3.2))
+    axes.plot(list(peaks), list(peaks.values()), marker="o")
+    axes.set(xlabel="tokens mined", ylabel="peak memory, MiB", xscale="log", title="20 features mined")
+    axes.set_ylim(0, 1.15 * max(peaks.values()))
+    chart.tight_layout()
+    chart.savefig(figure, dpi=110, metadata={"Software": None})
 
 
 def main() -> None:
