@@ -29,14 +29,19 @@ from personascope.persistence import persistence
 from personascope.subject import Prompt, Subject
 
 STEER, SAMPLE, LAYER = 200, 500, 3
+# Of the passes over a whole text one in so many is timed.
+EACH = 10
 LONG = 2_100
 QUESTIONS, POINTS, TRANSCRIPT = 40, 20, 4_000
 
 
 @torch.inference_mode()
-def rerun(subject: Subject, ids: tuple[int, ...], vector: torch.Tensor) -> list[float]:
-    """A steered token and an unsteered one alike: the whole text once more, the last token's logits alone."""
-    text, projections = torch.tensor([ids], device=subject.input_device), []
+def rerun(subject: Subject, text: tuple[int, ...], prompt: int, vector: torch.Tensor, kept: int) -> list[float]:
+    """What one token in `EACH` costs, a steered one and an unsteered one alike: the whole text so far once more.
+
+    kept: 1 for the last token's logits alone, 0 for those of every token, as a model gives them that is merely called.
+    """
+    ids, projections = torch.tensor([text], device=subject.input_device), []
     draw = torch.Generator(subject.input_device).manual_seed(0)
     unit = vector / vector.norm()
 
@@ -48,39 +53,48 @@ def rerun(subject: Subject, ids: tuple[int, ...], vector: torch.Tensor) -> list[
         hidden = output[0] if isinstance(output, tuple) else output
         projections.append(float(hidden[0, -1] @ unit))
 
-    for step in range(STEER + SAMPLE):
+    for step in range(EACH // 2, STEER + SAMPLE, EACH):
         with raw_hooks(subject, steer if step < STEER else read, [LAYER]):
-            logits = subject.model(input_ids=text, use_cache=False, logits_to_keep=1).logits[:, -1]
-        token = torch.multinomial(logits.float().softmax(-1), 1, generator=draw)
-        text = torch.cat([text, token], dim=1)
+            logits = subject.model(input_ids=ids[:, : prompt + step], use_cache=False, logits_to_keep=kept).logits[
+                :, -1
+            ]
+        torch.multinomial(logits.float().softmax(-1), 1, generator=draw)
     return projections
 
 
 def continuing(subject: Subject, rounds: int) -> dict[str, Any]:
-    """One row: 200 tokens steered, 500 without, one direction read at each."""
+    """One row: 200 tokens steered, 500 without, one direction read at each. Of the re-run texts one in ten is timed."""
     prompt = "What is a good question?"
     direction = ps.Direction(torch.randn(subject.hidden_size), LAYER, "x")
     vector = direction.vector.to(subject.input_device, subject.dtype)
-    ids = subject.chat.prompt(prompt).ids
+    start = subject.chat.prompt(prompt)
 
     def paired() -> None:
         persistence(subject, [direction], prompt, 1.0, STEER, SAMPLE, controls=())
 
-    def alone() -> None:
-        start = subject.chat.prompt(prompt)
+    def alone() -> tuple[int, ...]:
         steer = (ps.add(direction, 1.0, tokens=f"sampling[:{STEER}]"),)
         (first,) = run_requests(subject, [Request(start, 0, STEER, Sampling(1.0), writes=steer, suppress_eos=True)])
         said = tuple(first.response_ids)
         rest = Request(start, 0, SAMPLE, Sampling(1.0), watch=(direction,), forced=said, suppress_eos=True)
-        run_requests(subject, [rest])
+        (second,) = run_requests(subject, [rest])
+        return tuple(second.token_ids)
 
-    sides = {
-        "personascope": alone,
-        "personascope, and the unsteered row it is paired with": paired,
-        "the whole text for each token": lambda: rerun(subject, ids, vector),
-    }
-    table = ratios(timed(sides, rounds), "personascope")
-    show(f"{STEER} + {SAMPLE} tokens of one row (to reach: at least 15 times)", table)
+    text = alone()
+    last, every = "the whole text for each token, the last one's logits", "the whole text for each token, all logits"
+    seconds = timed(
+        {
+            "personascope": alone,
+            "personascope, and the unsteered row it is paired with": paired,
+            last: lambda: rerun(subject, text, len(start), vector, 1),
+            every: lambda: rerun(subject, text, len(start), vector, 0),
+        },
+        rounds,
+    )
+    for name in (last, every):
+        seconds[name] = [each * EACH for each in seconds[name]]
+    table = ratios(seconds, "personascope")
+    show(f"{STEER} + {SAMPLE} tokens of one row (to reach: at least 15 times); one re-run in {EACH} was timed", table)
     return table
 
 
