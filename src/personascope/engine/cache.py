@@ -131,6 +131,11 @@ class _SlotLayer(CacheLayerMixin):
             held[target, :, : now.end] = held[source, :, : now.end]
 
 
+def _held(layer: Any) -> tuple[Tensor, Tensor]:
+    """A layer's keys and values, once it has some."""
+    return layer.keys, layer.values
+
+
 class SlotStore:
     """Every row owns a slot; new rows are put beside the others so that all end at the same column.
 
@@ -156,8 +161,9 @@ class SlotStore:
             self.columns.begin = self.columns.end = 0
         self._make_room(rows + len(lengths), max(lengths), prefilled)
         for layer, source in zip(self.layers, prefilled.layers, strict=True):
+            keys, values = _held(source)
             for row, (place, length) in enumerate(zip(places, lengths, strict=True)):
-                layer.place(rows + row, source.keys[place, :, :length], source.values[place, :, :length])  # type: ignore[union-attr]
+                layer.place(rows + row, keys[place, :, :length], values[place, :, :length])
         self.lengths += lengths
         self.columns.rows = len(self.lengths)
         self._trim()
@@ -181,8 +187,7 @@ class SlotStore:
 
     def _refit(self, slots: int, columns: int, shift: int, pattern: Cache | None) -> None:
         for index, layer in enumerate(self.layers):
-            like = None if pattern is None else (pattern.layers[index].keys, pattern.layers[index].values)  # type: ignore[union-attr]
-            layer.fit(slots, columns, like, shift)  # type: ignore[arg-type]
+            layer.fit(slots, columns, None if pattern is None else _held(pattern.layers[index]), shift)
         self.columns.begin -= shift
         self.columns.end -= shift
 
@@ -195,7 +200,7 @@ class SlotStore:
             columns = self._width() if 2 * used <= self._width() else 2 * self._width()
             while columns < used + count:
                 columns *= 2
-            self._refit(len(self.layers[0].keys), columns, now.begin, None)  # type: ignore[arg-type]
+            self._refit(len(_held(self.layers[0])[0]), columns, now.begin, None)
         starts = [now.end - length - now.begin for length in self.lengths]
         mask = None
         if any(starts):
