@@ -40,9 +40,21 @@ def test_what_does_not_fall_is_said_not_to() -> None:
     level = fit_decay(curves(math.inf, 3, 0, 0.2), range(40))
     assert level.verdict == "does not decay" and math.isinf(level.half_life.estimate)
     assert level.describe()["half_life"] is None
-    assert level.area == pytest.approx(200, rel=0.05)
+    assert level.initial.estimate == pytest.approx(3, rel=0.05)
+    # How much of the lift there was in all would be the number of tokens, whatever was sampled.
+    assert math.isnan(level.area) and math.isnan(level.floor.estimate)
     rising = fit_decay(curves(20, 3, 0, 0.01)[:, ::-1], range(40))
     assert rising.verdict == "does not decay"
+
+
+def test_a_fall_longer_than_what_was_sampled_gets_a_bound() -> None:
+    draw = np.random.default_rng(2)
+    line = np.linspace(3.0, 1.5, 100) + draw.normal(0, 0.05, (40, 100))
+    found = fit_decay(line, range(40))
+    assert found.verdict == "decays slowly" and found.is_ranked
+    assert math.isinf(found.half_life.estimate) and found.half_life.low > 50
+    assert found.initial.estimate == pytest.approx(3.0, rel=0.05) and math.isnan(found.floor.estimate)
+    assert found.area == pytest.approx(75, rel=0.05)
 
 
 def test_without_a_lift_there_is_nothing_to_fall() -> None:

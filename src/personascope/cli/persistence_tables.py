@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from personascope.cli.terminal import say, table, within
 from personascope.persistence.crossing import Crossing
 from personascope.persistence.curves import Persistence
+from personascope.persistence.decay import Decay
+from personascope.statistics import Interval
 
 
 def print_persistence(found: Persistence) -> None:
@@ -19,15 +21,14 @@ def print_persistence(found: Persistence) -> None:
             why = "no lift" if decay.verdict == "no lift" else "rows loop or failed"
             rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
             continue
-        life = "does not decay" if math.isinf(decay.half_life.estimate) else within(decay.half_life, 0)
         rows.append(
             [
                 key,
                 f"{found.alphas[key]:g}",
                 within(decay.initial, 2),
-                f"{decay.floor.estimate:.2f}",
-                life,
-                f"{decay.area:.0f}",
+                _told(decay.floor, 2),
+                _life(decay),
+                "–" if math.isnan(decay.area) else f"{decay.area:.0f}",
                 usable,
             ]
         )
@@ -37,8 +38,21 @@ def print_persistence(found: Persistence) -> None:
     )
     if any(found.decay(key).verdict == "one prompt" for key in found.alphas):
         say("one prompt says nothing of others: give several, for intervals and a ranking")
-    if any(decay.verdict == "does not decay" for decay in ranked.values()):
-        say("what does not decay within the tokens sampled may still do so later: sample more with --n-sample")
+    if any(decay.half_life.estimate > found.n_sample for decay in ranked.values()):
+        say(
+            f"half-lives beyond the {found.n_sample} tokens sampled are extrapolated, and what does not decay in them may "
+            "still do so later: sample more with --n-sample"
+        )
+
+
+def _told(interval: Interval, digits: int) -> str:
+    return "–" if math.isnan(interval.estimate) else within(interval, digits)
+
+
+def _life(decay: Decay) -> str:
+    if decay.verdict == "decays slowly":
+        return f"more than {decay.half_life.low:.0f}"
+    return "does not decay" if math.isinf(decay.half_life.estimate) else within(decay.half_life, 0)
 
 
 def print_crossings(crossings: Mapping[str, Crossing]) -> None:

@@ -24,11 +24,12 @@ _NOTHING = Interval(math.nan, math.nan, math.nan)
 class Decay:
     """curve(t) = floor + (initial − floor) · 2^(−t / half_life), t in tokens from the first unsteered one.
 
-    initial: in the curve's units; floor: where it goes; half_life: in tokens, inf where it does not fall within what was
-    seen. area: the sum of the curve over its tokens, divided by `initial`, in tokens; NaN where there is no lift.
-    Intervals are 95 % over units. verdict: `decays`; `does not decay`: the beginning is not surely above the end; `no
-    lift`: it is not surely above 0, so that there is nothing to fall; `one prompt`: which says nothing of others, so that
-    there are no intervals; or `loops`: no row is left to fit.
+    initial: in the curve's units; floor: where it goes, NaN where that was not seen; half_life: in tokens, inf where it is
+    longer than could be seen. area: the sum of the curve over its tokens, divided by `initial`, in tokens; NaN where it
+    does not surely fall. Intervals are 95 % over units. verdict: `decays`; `decays slowly`: it surely falls, in no time that
+    the tokens sampled tell; `does not decay`: the beginning is not surely above the end, and `initial` is the mean of it
+    all; `no lift`: it is not surely above 0, so that there is nothing to fall; `one prompt`: which says nothing of others,
+    so that there are no intervals; or `loops`: no row is left to fit.
     """
 
     initial: Interval
@@ -44,7 +45,7 @@ class Decay:
 
     @property
     def is_ranked(self) -> bool:
-        return self.verdict in ("decays", "does not decay")
+        return self.verdict in ("decays", "decays slowly", "does not decay")
 
     def describe(self) -> dict[str, Any]:
         """Plain values; None for what is not finite."""
@@ -78,10 +79,12 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
     # A fast fall shows in the first tokens, a slow one in the first quarter.
     falls = [begins - last for begins in (first, means[:, :quarter].mean(axis=1))]
     if all(np.quantile(fall[1:], (1 - _LEVEL) / 4) <= 0 for fall in falls):
-        return Decay(level, level, Interval(math.inf, math.inf, math.inf), float(curves.shape[1]), "does not decay")
+        return Decay(level, _NOTHING, Interval(math.inf, math.inf, math.inf), math.nan, "does not decay")
     initial, floor, half_life = (_interval(values) for values in fit_curves(means))
-    verdict = "decays" if math.isfinite(half_life.estimate) else "does not decay"
-    return Decay(initial, floor, half_life, float(means[0].sum() / initial.estimate), verdict)
+    if math.isinf(half_life.estimate):
+        initial = _interval(first)
+        return Decay(initial, _NOTHING, half_life, float(means[0].sum() / initial.estimate), "decays slowly")
+    return Decay(initial, floor, half_life, float(means[0].sum() / initial.estimate), "decays")
 
 
 def fit_curves(means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

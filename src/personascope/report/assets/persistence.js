@@ -15,9 +15,15 @@ const number = (value) => (value === null || value === undefined ? "–" : digit
 
 function life(decay) {
   if (decay.verdict === "no lift") return "no lift";
-  if (decay.half_life === null) return "does not decay";
   const [low, high] = decay.half_life_interval;
+  if (decay.verdict === "decays slowly") return `more than ${number(low)}`;
+  if (decay.half_life === null) return "does not decay";
   return html`${number(decay.half_life)} <small>[${number(low)}, ${high === null ? "∞" : number(high)}]</small>`;
+}
+
+function within(decay, name) {
+  const [low, high] = decay[`${name}_interval`];
+  return html`${number(decay[name])} ${low === null ? "" : html`<small>[${number(low)}, ${number(high)}]</small>`}`;
 }
 
 function Ranking({ run, chosen, onChoose }) {
@@ -34,7 +40,7 @@ function Ranking({ run, chosen, onChoose }) {
         <td><button class="link" aria-pressed=${key === chosen} onClick=${() => onChoose(key)}>${key}</button></td>
         <td>${number(run.alphas[key])}</td>
         ${decays[key]
-          ? html`<td>${number(decays[key].initial)}</td><td>${number(decays[key].floor)}</td>
+          ? html`<td>${within(decays[key], "initial")}</td><td>${within(decays[key], "floor")}</td>
               <td data-figure="half_life">${life(decays[key])}</td><td>${number(decays[key].area)}</td>`
           : html`<td colspan="4">left out: ${{ "no lift": "no lift", "one prompt": "one prompt says nothing of others" }[verdict(key)] ?? "most rows loop or failed"}</td>`}
         <td>${steered(key).usable} of ${run.rows}</td>
