@@ -1,6 +1,7 @@
 """Configurations: what is understood, and what is said of what is not."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from personascope.errors import UserError
 from personascope.transfer import load_config
 from personascope.transfer.conditions import METHODS
+from personascope.transfer.config import TransferConfig
 from personascope.transfer.contrast import asked_personas
 from personascope.transfer.models import Models
 from personascope.transfer.plan import Plan
@@ -228,3 +230,30 @@ def test_a_file_is_the_same_corpus_wherever_it_is_named_from(tmp_path: Path, mon
     assert corpus("t.txt") == from_afar
     (tmp_path / "t.txt").write_text("\n".join(["First, use plans.", *lines[1:]]))
     assert corpus("t.txt") != from_afar
+
+
+def test_fields_stand_in_place_of_the_files_own(tmp_path: Path) -> None:
+    least = {name: value for name, value in LEAST.items() if name != "output_dir"}
+    (tmp_path / "e.json").write_text(json.dumps(least))
+    with pytest.raises(UserError, match="output_dir: Field required"):
+        load_config(tmp_path / "e.json")
+    for source in (tmp_path / "e.json", least, load_config(LEAST)):
+        assert load_config(source, output_dir=Path("there"), seed=3).output_dir == Path("there")
+    assert load_config("organisms", seed=4).seed == 4
+
+
+def test_the_guide_names_every_key_with_its_default() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "transferring.md"
+    rows = [line.split("|")[1:4] for line in guide.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    defaults = {}
+    for keys, default, _ in rows:
+        names = [part.strip("` ") for part in re.sub(r"\(.*?\)", "", keys).split(",")]
+        said = [part.strip("` ") for part in default.split(", ")] if len(names) > 1 else [default.strip("` ")]
+        defaults |= dict(zip(names, said * len(names) if len(said) == 1 else said, strict=False))
+    assert {*TransferConfig.model_fields} == {*defaults}
+    plain = load_config(LEAST).model_dump(mode="json")
+    for name, said in defaults.items():
+        if isinstance(plain[name], int | float) and not isinstance(plain[name], bool):
+            assert float(said) == plain[name], name
+        elif isinstance(plain[name], str) and said:
+            assert said == plain[name], name

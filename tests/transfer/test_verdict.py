@@ -25,12 +25,13 @@ def outcome(method: str, trait: float, coherence: float = 4.5, collapse: float =
     [
         (outcome("ridge_mapped", 4.4, efficacy=0.97), outcome("oracle", 4.5), "shared", "strong"),
         (outcome("ridge_mapped", 3.0, efficacy=0.6), outcome("oracle", 4.5), "partial", "minimum"),
-        (outcome("ridge_mapped", 3.0, 3.4, efficacy=0.6), outcome("oracle", 4.5), "not linear", None),
-        (outcome("ridge_mapped", 1.1, efficacy=0.1), outcome("oracle", 4.5), "not linear", None),
-        (outcome("ridge_mapped", 4.4, collapse=0.3, efficacy=1.0), outcome("oracle", 4.5), "not linear", None),
+        (outcome("ridge_mapped", 3.0, 3.4, efficacy=0.6), outcome("oracle", 4.5), "not linear", "none"),
+        (outcome("ridge_mapped", 1.1, efficacy=0.1), outcome("oracle", 4.5), "not linear", "none"),
+        (outcome("ridge_mapped", 4.4, collapse=0.3, efficacy=1.0), outcome("oracle", 4.5), "not linear", "none"),
         (outcome("ridge_mapped", 4.4, collapse=0.2, efficacy=1.0), outcome("oracle", 4.5), "shared", "minimum"),
-        (outcome("ridge_mapped", 1.0), outcome("oracle", 1.2), "steering fails", None),
-        (outcome("ridge_mapped", 1.0), outcome("oracle", 4.5, 2.0), "steering fails", None),
+        (outcome("ridge_mapped", 1.0), outcome("oracle", 1.2), "steering fails", "none"),
+        (outcome("ridge_mapped", 1.0), outcome("oracle", 4.5, 2.0), "steering fails", "none"),
+        (outcome("ridge_mapped", 4.4), None, "not compared", "strong"),
         (None, None, "not judged", None),
     ],
 )
@@ -134,9 +135,30 @@ def test_without_a_judge_nothing_is_chosen() -> None:
     assert summary.describe()["truth"] is None
 
 
+def test_too_few_prompts_and_too_small_doses_are_remarked_on() -> None:
+    few, *others = verdict(Summary(made(SCORES), ("evil",), AT)).remarks
+    assert few.startswith("4 test prompts are few") and "than 8" in few and not others
+    # Five comparisons: 2 / 2⁸ times five is below 0.05, and 2 / 2⁷ times five is not.
+    more = [
+        replace(one, row=replace(one.row, prompt=f"{one.row.prompt} {copy}")) for copy in "ab" for one in made(SCORES)
+    ]
+    assert not verdict(Summary(more, ("evil",), AT)).remarks
+    gentle = {key: (trait, 95.0) for key, (trait, _) in SCORES.items()}
+    assert "For evil the oracle's α is the largest" in verdict(Summary(made(gentle), ("evil",), AT)).remarks[-1]
+
+
+def test_without_the_oracle_the_criteria_are_still_judged() -> None:
+    alone = {key: scores for key, scores in SCORES.items() if key[0] != "oracle"}
+    found = verdict(Summary(made(alone), ("evil",), AT))
+    assert (found.reading, found.criteria) == ("not compared", "strong")
+    rest = {key: scores for key, scores in alone.items() if key[0] != "ridge_mapped"}
+    assert verdict(Summary(made(rest), ("evil",), AT)).criteria is None
+
+
 def test_a_dose_that_is_never_coherent_is_said_to_be_so() -> None:
     found = Summary(made(SCORES), ("evil",), AT)
-    assert found.efficacy("ridge_mapped")["incoherent"] == [] and not verdict(found).remarks
+    assert found.efficacy("ridge_mapped")["incoherent"] == []
+    assert "matched coherence" not in " ".join(verdict(found).remarks)
     assert found.efficacy("zero_pad")["incoherent"] == ["evil"]
     for method in ("ridge_mapped", "oracle"):
         broken = SCORES | {(method, alpha): (80.0, 30.0 - alpha) for alpha in (1.0, 2.0, 3.0)}

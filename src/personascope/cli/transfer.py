@@ -52,9 +52,8 @@ def run_command(
 ) -> None:
     """Run a transfer experiment; started again, it goes on."""
     quiet_libraries()
-    asked = load_config(config)
     changed = {"output_dir": out, "seed": seed}
-    asked = asked.model_copy(update={name: value for name, value in changed.items() if value is not None})
+    asked = load_config(config, **{name: value for name, value in changed.items() if value is not None})
     check_workers(workers)
     settings: dict[str, Any] = {"device": device, "dtype": dtype}
     if estimate:
@@ -87,7 +86,10 @@ def _print(result: TransferResult, page: Path) -> None:
         result_rows(found),
     )
     print(f"\n{found['verdict']['sentence']}")
-    print(f"criteria    {found['verdict']['criteria_met'] or 'none'} met by the mapped vector")
+    met = found["verdict"]["criteria_met"]
+    print(
+        "criteria    the mapped vector was not judged" if met is None else f"criteria    {met} met by the mapped vector"
+    )
     for name, kinds in result.main_maps.items():
         for doubt in kinds["ridge"].doubts if "ridge" in kinds else ():
             say(f"note: map{name}: {doubt}")

@@ -165,9 +165,7 @@ def assistant_axis(
         ]
         if not kept:
             who = "by default" if one is None else f"as {one.name!r}"
-            raise UserError(
-                f"no response {who} can be used for the axis; raise samples or questions, or use judge='none'"
-            )
+            raise UserError(f"no response {who} can be used for the axis; raise samples or questions, or judge none")
         found[one.name if one is not None else None] = kept
     means = {name: torch.stack(kept).double().mean(dim=0).float() for name, kept in found.items()}
     provenance = {**subject.describe(), "tokens": "response", "judge": judge.name if judge else "none", "seed": seed}

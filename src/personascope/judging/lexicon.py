@@ -31,7 +31,7 @@ class LexiconJudge:
         if persona.name not in (*self.truth.personas, *self.truth.behaviours):
             raise UserError(
                 f"the lexicon judge does not know the persona {persona.name!r}: it is not planted in this organism; "
-                "use judge='none'"
+                "let a chat model judge, or nobody: judge chat or none"
             )
         return [self._one(persona.name, answer) for _, answer in items]
 

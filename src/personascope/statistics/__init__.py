@@ -3,7 +3,7 @@
 from personascope.statistics.correction import holm
 from personascope.statistics.effects import auroc, cohens_d, cosine
 from personascope.statistics.intervals import Interval, bootstrap, finite, mean_interval, resampled_means
-from personascope.statistics.permutation import label_test, sign_flip_test
+from personascope.statistics.permutation import label_test, least_p, sign_flip_test
 from personascope.statistics.rank_sum import rank_sum_test
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "finite",
     "holm",
     "label_test",
+    "least_p",
     "mean_interval",
     "rank_sum_test",
     "resampled_means",

@@ -24,6 +24,11 @@ def sign_flip_test(values: np.ndarray, seed: int = 0) -> float:
     return float(np.mean(sums >= sums[0] * (1 - 1e-12)))
 
 
+def least_p(count: int) -> float:
+    """The smallest p that `sign_flip_test` can give of so many values."""
+    return 2.0 / 2**count if count <= _EXACT else 1.0 / (1 + _DRAWS)
+
+
 def label_test(one: np.ndarray, other: np.ndarray, seed: int = 0) -> float:
     """Two-sided p that two samples are exchangeable, by the difference of their means under 9,999 drawn exchanges.
 

@@ -19,19 +19,19 @@ _SHIPPED = resources.files(__package__) / "experiments"
 _ALIASES = {"persona_datasets": "personas", "lambda_values": "lambdas", "alphas": "alpha_values"}
 
 
-def load_config(source: str | Path | Mapping[str, Any] | TransferConfig) -> TransferConfig:
-    """A configuration from a .yaml or .json file, the name of a shipped one, or plain values.
+def load_config(source: str | Path | Mapping[str, Any] | TransferConfig, **fields: Any) -> TransferConfig:
+    """A configuration from a .yaml or .json file, the name of a shipped one, or plain values. fields: in place of its own.
 
     Persona files and other paths in a file may be given from where it lies. Raises `UserError` naming the field; an
     unknown one with the nearest known.
     """
     if isinstance(source, TransferConfig):
-        return source
+        return source.model_copy(update=fields)
     if isinstance(source, Mapping):
-        return _checked(dict(source), "the configuration", None)
+        return _checked({**source, **fields}, "the configuration", None)
     path = Path(source)
     if not path.suffix and not path.exists():
-        return _shipped(str(source))
+        return _shipped(str(source), fields)
     if path.suffix.lower() not in (".yaml", ".yml", ".json"):
         raise UserError(f"{path} is of no known kind; write the experiment as .yaml or .json")
     try:
@@ -40,15 +40,15 @@ def load_config(source: str | Path | Mapping[str, Any] | TransferConfig) -> Tran
         raise UserError(f"{path} does not exist; give a .yaml or .json file as --config") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return _checked(_parsed(text, path), str(path), path.parent)
+    return _checked({**_parsed(text, path), **fields}, str(path), path.parent)
 
 
-def _shipped(name: str) -> TransferConfig:
+def _shipped(name: str, fields: Mapping[str, Any]) -> TransferConfig:
     names = sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
     if name not in names:
         raise UserError(f"no experiment {name!r} is shipped; give a .yaml or .json file, or one of {', '.join(names)}")
     text = (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
-    return _checked(_parsed(text, Path(f"{name}.yaml")), name, None)
+    return _checked({**_parsed(text, Path(f"{name}.yaml")), **fields}, name, None)
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class LinearMap:
         found = []
         if len(self.lambdas) > 1 and self.best_lambda in (min(self.lambdas), max(self.lambdas)):
             end, way = ("smallest", "smaller") if self.best_lambda == min(self.lambdas) else ("largest", "larger")
-            found.append(f"the best lambda, {self.best_lambda:g}, is the {end} that was tried; try {way} ones")
+            found.append(f"the best lambda, {self.best_lambda:g}, is the {end} that was tried; try {way} lambdas")
         if self.r2 <= 0:
             found.append("on held-out texts the map does no better than the target's mean")
         return tuple(found)

@@ -13,7 +13,7 @@ def results_table(found: Mapping[str, Any]) -> str:
         f"# {found['source_model']} → {found['target_model']}",
         "",
         f"Layers {main['source_layer']} → {main['target_layer']}, {main['texts']:,} texts ({found['corpus']}), personas: "
-        f"{', '.join(found['personas'])}.",
+        f"{', '.join(found['personas'])}; {found['test_prompts']} test prompts, each answered with {found['seeds']} seeds.",
         "",
         f"**{judged['sentence']}**",
         "",
@@ -71,7 +71,7 @@ def _criteria(judged: Mapping[str, Any]) -> list[str]:
         for one in judged["criteria"]
     )
     met = judged["criteria_met"]
-    return [f"Success criteria met by the mapped vector: {met or 'none'} ({bounds}).", ""]
+    return [f"Success criteria met by the mapped vector: {met or 'not judged'} ({bounds}).", ""]
 
 
 def _primary(found: Mapping[str, Any]) -> list[str]:

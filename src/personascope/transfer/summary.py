@@ -46,6 +46,20 @@ class Summary:
         """In the order they were run, the baseline first."""
         return tuple(dict.fromkeys(one.row.method for one in self.evaluations if one.row.setting == self.main))
 
+    @cached_property
+    def test_prompts(self) -> tuple[str, ...]:
+        """Those of the experiment's own setting."""
+        rows = [one.row for one in self.evaluations]
+        return tuple(dict.fromkeys(one.prompt for one in rows if one.part == "test" and one.setting == self.main))
+
+    @property
+    def comparisons(self) -> list[tuple[str, str]]:
+        """What `tests` compares: every method with the baseline, and the mapped vector with every other."""
+        pairs: list[tuple[str, str]] = [(one, "baseline") for one in self.methods if one != "baseline"]
+        if PRIMARY in self.methods:
+            pairs += [(PRIMARY, one) for one in self.methods if one not in ("baseline", PRIMARY)]
+        return pairs
+
     def of(
         self, persona: str, method: str, alpha: float, part: Part = "test", setting: Setting | None = None
     ) -> list[Evaluation]:
@@ -156,11 +170,8 @@ class Summary:
     def tests(self) -> list[dict[str, Any]]:
         """Beside the primary endpoint: every method's trait against the baseline's, and the mapped vector's against every
         other method's, prompt by prompt, each at its own chosen α; p-values by sign flips, corrected over all (Holm)."""
-        pairs: list[tuple[str, str]] = [(one, "baseline") for one in self.methods if one != "baseline"]
-        if PRIMARY in self.methods:
-            pairs += [(PRIMARY, one) for one in self.methods if one not in ("baseline", PRIMARY)]
         rows: list[dict[str, Any]] = []
-        for one, other in pairs:
+        for one, other in self.comparisons:
             ours, theirs = (
                 by_prompt([e for name in self.personas for e in self.at_choice(name, each)], "trait")
                 for each in (one, other)
@@ -180,6 +191,8 @@ class Summary:
             "main": vars(self.main),
             "personas": list(self.personas),
             "methods": list(self.methods),
+            "test_prompts": len(self.test_prompts),
+            "seeds": len({one.row.sample for one in self.evaluations if one.row.part == "test"}),
             "conditions": self.table(),
             "chosen": [
                 {"persona": name, "method": method, "alpha": alpha} for (name, method), alpha in self.chosen.items()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from personascope.statistics import least_p
 from personascope.transfer.conditions import CONTROLS, NAIVE
 from personascope.transfer.evaluation import likert
 from personascope.transfer.figures import counts, figures, mean
@@ -13,6 +14,7 @@ from personascope.transfer.summary import PRIMARY, Summary
 
 Reading = Literal["shared", "partial", "not linear", "steering fails", "not compared", "not judged"]
 
+_SIGNIFICANT = 0.05
 # From this efficacy on the mapped vector does what the oracle does.
 EQUAL = 0.9
 _SAID: dict[Reading, str] = {
@@ -68,8 +70,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """reading: which of the four holds. criteria: the strictest that the mapped vector meets, `strong`, `minimum` or None.
-    remarks: what else a reader should know."""
+    """reading: which of the four holds. criteria: the strictest that the mapped vector meets, `strong`, `minimum` or `none`;
+    None where it was not judged. remarks: what else a reader should know."""
 
     reading: Reading
     criteria: str | None
@@ -118,9 +120,9 @@ def verdict_of(
     controls: Sequence[Outcome] = (),
 ) -> Verdict:
     """The reading of some outcomes. A vector works that meets the minimum; mapped: by ridge."""
-    if mapped is None or oracle is None:
+    if mapped is None:
         return Verdict("not judged", None)
-    met = next((one.name for one in (STRONG, MINIMUM) if one.are_met(mapped)), None)
+    met = next((one.name for one in (STRONG, MINIMUM) if one.are_met(mapped)), "none")
     remarks = []
     if baseline is not None and MINIMUM.are_met(baseline):
         remarks.append(
@@ -131,32 +133,56 @@ def verdict_of(
         (controls, "does as well and carries something else, so that it is not the persona that arrives."),
     ):
         equal = [one.method for one in kind if one.is_as_good(mapped)]
-        if met and equal:
+        if met != "none" and equal:
             remarks.append(f"{equal[0]} {why}")
-    if met is None:
+    if oracle is None:
+        return Verdict("not compared", met, tuple(remarks))
+    if met == "none":
         reading: Reading = "not linear" if MINIMUM.are_met(oracle) else "steering fails"
-        return Verdict(reading, None, tuple(remarks))
+        return Verdict(reading, met, tuple(remarks))
     is_equal = mapped.trait >= oracle.trait or (mapped.efficacy is not None and mapped.efficacy >= EQUAL)
     return Verdict("shared" if is_equal else "partial", met, tuple(remarks))
 
 
 def verdict(summary: Summary, personas: Sequence[str] | None = None) -> Verdict:
     """The verdict of an experiment, or of some of its personas: over those of which enough responses could be told."""
-    if not {PRIMARY, "oracle"} <= {*summary.methods}:
+    if PRIMARY not in summary.methods:
         return Verdict("not compared", None)
     names = personas or summary.personas
-    told = [name for name in names if all(summary.is_told(name, one) for one in (PRIMARY, "oracle"))]
+    needed = [one for one in (PRIMARY, "oracle") if one in summary.methods]
+    told = [name for name in names if all(summary.is_told(name, one) for one in needed)]
     if not told:
         return Verdict("not judged", None)
     of = {one: outcome for one in summary.methods if (outcome := outcome_of(summary, one, told))}
     naive, controls = ([of[one] for one in kind if one in of] for kind in (NAIVE, CONTROLS))
-    found = verdict_of(of[PRIMARY], of["oracle"], of.get("baseline"), naive, controls)
-    remarks = list(found.remarks)
+    found = verdict_of(of[PRIMARY], of.get("oracle"), of.get("baseline"), naive, controls)
+    remarks = [*found.remarks, *(() if personas else _too_few(summary)), *_at_the_end(summary, told)]
     if untold := [name for name in names if name not in told]:
         remarks.append(f"The verdict leaves out {', '.join(untold)}: of too few responses it could be told.")
-    if below := summary.efficacy(PRIMARY, told)["incoherent"]:
+    if "oracle" in of and (below := summary.efficacy(PRIMARY, told)["incoherent"]):
         remarks.append(
             f"Efficacy is not at matched coherence for {', '.join(below)}: the mapped vector or the oracle stays below "
             f"{MINIMUM.coherence:g} of 5 at every α."
         )
     return replace(found, remarks=tuple(remarks))
+
+
+def _too_few(summary: Summary) -> list[str]:
+    """What so few prompts cannot tell."""
+    prompts, comparisons = len(summary.test_prompts), len(summary.comparisons)
+    enough = next(count for count in range(2, 100) if least_p(count) * comparisons <= _SIGNIFICANT)
+    if prompts >= enough:
+        return []
+    return [
+        f"{prompts} test prompts are few: corrected over {comparisons} comparisons no p comes down to {_SIGNIFICANT:g} with "
+        f"fewer than {enough}, and an interval over so few says little. Raise n_test_prompts."
+    ]
+
+
+def _at_the_end(summary: Summary, personas: Sequence[str]) -> list[str]:
+    """Where more might have been chosen, had it been tried."""
+    tried = {name: summary.alphas(name, "oracle") for name in personas}
+    highest = [name for name, each in tried.items() if len(each) > 1 and summary.chosen[name, "oracle"] == each[-1]]
+    if not highest:
+        return []
+    return [f"For {', '.join(highest)} the oracle's α is the largest that was tried: larger alpha_values may do more."]

@@ -48,7 +48,7 @@ function Verdict({ run, persona }) {
   return html`<section class="card pane">
     <h2>${said(run.source_model)} → ${said(run.target_model)}, layers ${run.main.source_layer} → ${run.main.target_layer}</h2>
     <p data-reading=${found.reading}><b>${found.sentence}</b></p>
-    <p class="note">${met ? `The mapped vector meets the ${met} criteria` : "The mapped vector meets no criteria"} (${found.criteria.map((one) => `${one.name}: coherence ≥ ${one.coherence}, trait ≥ ${one.trait}, collapse < ${percent(one.collapse)}`).join("; ")}).
+    <p class="note">${met === null ? "The mapped vector was not judged" : `The mapped vector meets ${met === "none" ? "no" : `the ${met}`} criteria`} (${found.criteria.map((one) => `${one.name}: coherence ≥ ${one.coherence}, trait ≥ ${one.trait}, collapse < ${percent(one.collapse)}`).join("; ")}).
       ${run.primary && html` Primary endpoint, over all personas: efficacy of the mapped vector at matched coherence, ${between(run.primary)}.`}</p>
     ${found.remarks.map((one) => html`<p class="note">${one}</p>`)}
   </section>`;
