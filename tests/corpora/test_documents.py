@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from personascope.corpora import read_corpus, texts_corpus
 from personascope.corpora.datasets import stream_dataset
+from personascope.corpora.documents import without_text
 from personascope.errors import UserError
 
 TEXTS = ["One text.", "Ein zweiter, länger.", "三つ目の文です。"]
@@ -121,7 +122,7 @@ def test_what_is_broken_is_left_out_and_counted(tmp_path):
     assert corpus.left_out == {
         "broken JSON": 1,
         "broken UTF-8": 1,
-        "no field with a text": 1,
+        without_text(None): 1,
         "half a character (a lone surrogate)": 1,
     }
 
@@ -156,7 +157,7 @@ def test_one_huge_line_is_read_in_pieces_that_lose_nothing(text, chunk, longest)
         ("c.txt", b"", "empty"),
         ("c.txt", b" \n \n", "blank"),
         ("c.txt", b"\xff\xff\n", "broken UTF-8"),
-        ("c.jsonl", b'{"n": 1}\n', "no field"),
+        ("c.jsonl", b'{"n": 1}\n', "name another field with --column"),
         ("c.parquet", b"nothing of the kind", "cannot be read"),
     ],
 )

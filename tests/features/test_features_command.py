@@ -175,17 +175,43 @@ def test_a_feature_whose_column_is_empty_is_mined_like_any_other(place, capsys, 
     assert one["contexts"]
 
 
-def test_features_found_with_another_sae_are_noticed(place, capsys, tmp_path):
+def test_features_found_with_another_sae_are_refused(place, capsys):
     from personascope.cli.saes import check_found
     from personascope.features import Found
 
-    found, sae = Found.load(place / "found" / "found.h5"), ps.load_sae(MODEL)
+    found, sae = Found.load(place / "found"), ps.load_sae(MODEL)
     check_found(found, sae)
+    check_found(found, replace(sae, name="the same, from elsewhere"))
     assert capsys.readouterr().err == ""
-    check_found(found, replace(sae, name="another"))
+    for other in (replace(sae, layer=2), replace(sae, encoder=sae.encoder + 1.0)):
+        with pytest.raises(UserError, match="name the SAE they were found with"):
+            check_found(found, other)
+    # A file that does not say which SAE it was.
+    check_found(replace(found, digest=""), replace(sae, name="another"))
     assert "another" in capsys.readouterr().err
-    with pytest.raises(UserError, match="of layer 2"):
-        check_found(found, replace(sae, layer=2))
+
+
+def test_runs_load_by_their_folder_and_are_told_apart(place, capsys):
+    from personascope.features import Found
+
+    for where in (place / "found", str(place / "found"), place / "found" / "found.h5"):
+        assert repr(Found.load(where)).startswith("Found([")
+    assert load_mined(str(place / "mined")).documents == 30
+    assert run(["features", "mine", MODEL, "--found", str(place / "mined"), "--corpus", "own", "--tokens", "1k"]) == 2
+    assert "is a run of `personascope features mine`" in capsys.readouterr().err
+    assert run(["features", "find", MODEL, "--out", str(place / "mined")]) == 2
+    assert "holds a run of `personascope features mine`" in capsys.readouterr().err
+
+
+def test_one_of_the_features_found_is_shown(place, capsys):
+    from personascope.features import Found
+
+    one, other = Found.load(place / "found").indices.tolist()[:2]
+    assert run(["features", "show", str(place / "found"), "--feature", str(one)]) == 0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
+    assert str(one) in rows and str(other) not in rows
+    assert run(["features", "show", str(place / "found"), "--feature", "511"]) == 2
+    assert "feature 511 was not found here" in capsys.readouterr().err
 
 
 def test_an_sae_that_never_fires_has_no_features(place, capsys, tmp_path):

@@ -85,14 +85,16 @@ def find_command(
     if as_json:
         emit({"run": folder.path, "report": page, **found.describe()})
         return
-    print_found(found, {feature: [token for token, _ in lens.promoted] for feature, lens in lenses.items()})
+    print_found(found, None, {feature: [token for token, _ in lens.promoted] for feature, lens in lenses.items()})
     print(f"\nreport  {page}")
 
 
-def print_found(found: Found, promoted: dict[int, list[str]]) -> None:
-    """The features in a table, and what the numbers are of."""
+def print_found(found: Found, features: list[int] | None, promoted: dict[int, list[str]]) -> None:
+    """The features in a table, or some of them, and what the numbers are of."""
     rows = []
     for one in found.describe()["features"]:
+        if features and one["feature"] not in features:
+            continue
         words = printable(" ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5]))
         row = [str(one["feature"]), f"{one['value']:.2f}", f"{one['share']:.0%}"]
         if found.contrast is not None:

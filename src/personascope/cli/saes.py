@@ -13,7 +13,7 @@ from personascope.errors import UserError
 from personascope.features.found import Found
 from personascope.features.load import load_sae
 from personascope.features.sae import SAE, check_fits
-from personascope.report.features import FOUND
+from personascope.runs import RunFolder
 from personascope.subject import Subject
 
 SaeOption = Annotated[
@@ -50,23 +50,26 @@ def lenses_of(sae: SAE, subject: Subject, features: Iterable[int]) -> dict[int, 
 
 
 def check_found(held: Found | None, sae: SAE) -> None:
-    """Say where features were found with another SAE than the one they are used with. Raises `UserError` where they must
-    have been: another layer, or another number of features."""
+    """Raises `UserError` where features were found with another SAE than the one they are used with; a file that does not
+    say which is only told by its layer and number of features, and then by a note."""
     if held is None:
         return
-    if held.layer != sae.layer or held.n_features != sae.n_features:
+    is_another = bool(held.digest) and held.digest != sae.digest
+    if is_another or held.layer != sae.layer or held.n_features != sae.n_features:
         raise UserError(
             f"--found holds features of {held.sae or 'an SAE'} with {held.n_features} features of layer {held.layer}, and "
             f"{sae.name} has {sae.n_features} of layer {sae.layer}; name the SAE they were found with as --sae"
         )
-    if held.sae and held.sae != sae.name:
+    if held.sae != sae.name and held.sae and not held.digest:
         say(f"note: the features of --found were found with {held.sae}, and are looked up in {sae.name}")
 
 
 def features_of(features: str | None, found: Path | None) -> tuple[list[int], Found | None]:
     """The features of `--features` and `--found`. Raises `UserError` where neither names any."""
     named = read_numbers(features, "--features") if features else []
-    held = Found.load(found / FOUND if found.is_dir() else found) if found is not None else None
+    if found is not None and (found / "run.json").exists() and (run := RunFolder.read(found)).what != "features find":
+        raise UserError(f"{found} is a run of `personascope {run.what}`; give one of `features find` as --found")
+    held = Found.load(found) if found is not None else None
     listed = list(dict.fromkeys([*(int(one) for one in (held.indices if held else ())), *named]))
     if not listed and held is not None:
         raise UserError(f"{found} found no features; name some with --features, or find others")

@@ -1,5 +1,6 @@
 """`personascope features show` and `summary`: what runs found and mined."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -14,12 +15,14 @@ from personascope.directions.direction import TokenLens
 from personascope.errors import UserError
 from personascope.features.contexts import Context
 from personascope.features.explain import explain
+from personascope.features.found import FILE as FOUND
 from personascope.features.found import Found
 from personascope.features.mined import Mined
+from personascope.features.mined_file import FILE as MINED
 from personascope.features.mined_file import load_mined
 from personascope.features.neuronpedia import neuronpedia_records
 from personascope.judging.endpoint import Endpoint
-from personascope.report.features import FOUND, MINED, RESULT, save_labels
+from personascope.report.features import RESULT, save_labels
 from personascope.runs import RunFolder, write_json
 
 _AROUND = 12
@@ -48,21 +51,21 @@ def show_command(
                 f"{run} holds no contexts to explain or export; mine some with `features mine --found {run}`"
             )
         plain = folder.load_json(RESULT)
-        found = Found.load(run / FOUND)
+        found = Found.load(run)
+        _check_known(feature, found.indices.tolist(), "found")
         if as_json:
             emit(_only(plain, feature))
             return
-        print_found(found, {one["feature"]: [token for token, _ in one["promoted"]] for one in plain["features"]})
+        promoted = {one["feature"]: [token for token, _ in one["promoted"]] for one in plain["features"]}
+        print_found(found, feature, promoted)
         return
     if folder.what != "features mine":
         raise UserError(
             f"{run} is a run of `personascope {folder.what}`; give one of `features find` or `features mine`"
         )
     plain = folder.load_json(RESULT)
-    mined = load_mined(run / MINED)
-    unknown = sorted(set(feature or ()) - set(mined.features))
-    if unknown:
-        raise UserError(f"feature {unknown[0]} was not mined here; there are {', '.join(map(str, mined.features))}")
+    mined = load_mined(run)
+    _check_known(feature, mined.features, "mined")
     if labels:
         plain = _explained(folder, mined, feature)
     lenses = {one["feature"]: _lens(one) for one in plain["features"]}
@@ -73,6 +76,12 @@ def show_command(
         emit(_only(plain, feature))
         return
     print_contexts(mined, contexts, feature, plain["features"])
+
+
+def _check_known(asked: list[int] | None, known: Sequence[int], how: str) -> None:
+    unknown = sorted(set(asked or ()) - set(known))
+    if unknown:
+        raise UserError(f"feature {unknown[0]} was not {how} here; there are {', '.join(map(str, known))}")
 
 
 def _only(plain: dict[str, Any], features: list[int] | None) -> dict[str, Any]:
@@ -184,11 +193,11 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
     holds = "–"
     try:
         if folder.what == "features find" and not missing:
-            found = Found.load(folder.path / FOUND)
+            found = Found.load(folder.path)
             holds = f"{len(found.indices)} of {found.n_features:,} features, {len(found.prompts)} prompts"
             holds += f", {len(found.controls)} controls" if found.controls else ""
         elif folder.what == "features mine" and not missing:
-            mined = load_mined(folder.path / MINED)
+            mined = load_mined(folder.path)
             count = sum(map(len, mined.contexts.values()))
             holds = f"{len(mined.features)} features, {count} contexts of {mined.tally.tokens:,} tokens"
     except UserError:

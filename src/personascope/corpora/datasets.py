@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from personascope.corpora.documents import Corpus, Document, as_documents, record_content
+from personascope.corpora.documents import Corpus, Document, as_documents, record_content, without_text
 from personascope.errors import UserError
 
 PREFIX = "hf:"
@@ -32,7 +32,7 @@ def stream_dataset(source: str, column: str | None = None, seed: int = 0) -> Cor
         for number, record in enumerate(shuffled):
             content = record_content(record, column)
             if content is None:
-                corpus.leave_out(f"no field {column!r}" if column else "no field with a text")
+                corpus.leave_out(without_text(column))
             else:
                 yield f"{name}:{number}", content
 

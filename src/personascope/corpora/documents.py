@@ -141,11 +141,17 @@ def _records(corpus: Corpus, name: str, file: Path, column: str | None) -> Itera
         for number, record in READERS[file.suffix.lower()](file, corpus.leave_out):
             content = record_content(record, column)
             if content is None:
-                corpus.leave_out(f"no field {column!r}" if column else "no field with a text")
+                corpus.leave_out(without_text(column))
             else:
                 yield f"{name}:{number}", content
     except (OSError, csv.Error, pa.ArrowException) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def without_text(column: str | None) -> str:
+    """Why a record is left out that has no text."""
+    names = ", ".join((*_CHAT_FIELDS, *_TEXT_FIELDS))
+    return f"no field {column!r}" if column else f"no text in any of {names}; name another field with --column"
 
 
 def record_content(record: Any, column: str | None = None) -> str | list[dict[str, str]] | None:

@@ -7,6 +7,7 @@ from personascope.features.found import Found
 from personascope.features.load import load_sae
 from personascope.features.mine import mine_features
 from personascope.features.mined import Mined
+from personascope.features.mined_file import load_mined
 from personascope.features.sae import SAE
 from personascope.features.steering import FeatureDose, steer_features
 
@@ -20,6 +21,7 @@ __all__ = [
     "decompose",
     "explain",
     "find_features",
+    "load_mined",
     "load_sae",
     "mine_features",
     "steer_features",

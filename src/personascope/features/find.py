@@ -95,6 +95,7 @@ def find_features(
         contrast=contrast,
         traces=_traces(subject, sae, layer, passages, indices),
         sparsity=_sparsity(subject, sae, layer, passages),
+        digest=sae.digest,
     )
 
 

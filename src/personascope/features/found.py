@@ -15,6 +15,8 @@ from personascope.features.sparsity import Sparsity
 from personascope.runs.files import aside
 
 _TEXT = h5py.string_dtype()
+# What the file is called in a run folder.
+FILE = "found.h5"
 # What reading raises where an HDF5 file lacks something, holds something else in its place, or is damaged inside.
 DAMAGE = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -64,7 +66,7 @@ class Found:
     indices, values: [top], the features and their mean code over all prompts. codes: [prompts, features], sparse, each
     prompt's mean code over its selected tokens; control_codes likewise. activations: [prompts + controls, hidden].
     responses: what the subject answered where features were read there, else empty texts. traces: the chosen features on
-    every token of the prompts, then of the controls.
+    every token of the prompts, then of the controls. digest: of the SAE, empty where it is not known.
     """
 
     model: str
@@ -83,6 +85,11 @@ class Found:
     contrast: Contrast | None
     traces: tuple[Trace, ...] = ()
     sparsity: Sparsity | None = None
+    digest: str = ""
+
+    def __repr__(self) -> str:
+        against = f", {len(self.controls)} controls" if self.controls else ""
+        return f"Found({self.indices.tolist()} of {self.sae!r} on {self.model!r}, {len(self.prompts)} prompts{against})"
 
     @property
     def mean_features(self) -> np.ndarray:
@@ -98,6 +105,7 @@ class Found:
                 {
                     "model": self.model,
                     "sae": self.sae,
+                    "sae_digest": self.digest,
                     "layer": self.layer,
                     "tokens": self.tokens,
                     "n_prompts": len(self.prompts),
@@ -128,12 +136,13 @@ class Found:
         return path
 
     @classmethod
-    def load(cls, path: Path) -> "Found":
-        """What `save` wrote, or a file of the same names whose `all_features` is a dense matrix.
+    def load(cls, path: str | Path) -> "Found":
+        """What `save` wrote, or a file of the same names whose `all_features` is a dense matrix. path: the file, or the run
+        folder of `features find`.
 
         Raises `UserError` where the file is absent, cut short, or lacks one of these.
         """
-        with open_hdf5(path) as file:
+        with open_hdf5(path, FILE) as file:
             try:
                 return cls._from(file)
             except DAMAGE as error:
@@ -167,6 +176,7 @@ class Found:
             contrast=contrast,
             traces=_read_traces(file),
             sparsity=Sparsity(**json.loads(held["sparsity"])) if "sparsity" in held else None,
+            digest=str(held.get("sae_digest", "")),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -191,8 +201,11 @@ class Found:
         }
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """An HDF5 file to read. Raises `UserError` where there is none, or one that was cut short."""
+def open_hdf5(path: str | Path, name: str) -> h5py.File:
+    """An HDF5 file to read, or the one of this name in a folder. Raises `UserError` where there is none, or one that was cut
+    short."""
+    path = Path(path)
+    path = path / name if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path} does not exist; give a file or run folder that `personascope features` wrote")
     try:

@@ -18,6 +18,8 @@ from personascope.runs.files import aside
 
 _TEXT = h5py.string_dtype()
 _EMPTY = -1
+# What the file is called in a run folder.
+FILE = "mined.h5"
 
 
 def save_mined(mined: Mined, path: Path) -> Path:
@@ -81,9 +83,12 @@ def _write_sample(group: h5py.Group, mined: Mined) -> None:
     group.create_dataset("strongest", data=data)
 
 
-def load_mined(path: Path) -> Mined:
-    """What `save_mined` wrote. Raises `UserError` where the file is absent, cut short, or lacks something."""
-    with open_hdf5(path) as file:
+def load_mined(path: str | Path) -> Mined:
+    """What `save_mined` wrote: the file, or the run folder of `features mine`.
+
+    Raises `UserError` where the file is absent, cut short, or lacks something.
+    """
+    with open_hdf5(path, FILE) as file:
         try:
             return _mined(file)
         except DAMAGE as error:

@@ -8,14 +8,16 @@ import numpy as np
 
 from personascope.directions.direction import TokenLens
 from personascope.features.explain import Explanation
+from personascope.features.found import FILE as FOUND
 from personascope.features.found import Found
 from personascope.features.mined import Mined
+from personascope.features.mined_file import FILE as MINED
 from personascope.features.mined_file import save_mined
 from personascope.features.tally import edges
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json
 
-FOUND, MINED, RESULT, LABELS = "found.h5", "mined.h5", "features.json", "labels.json"
+RESULT, LABELS = "features.json", "labels.json"
 
 
 def save_found(folder: RunFolder, found: Found, lenses: Mapping[int, TokenLens]) -> Path:

@@ -184,6 +184,8 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         }
         for run in (old, new)
     )
+    if old["what"] != new["what"]:
+        raise UserError(f"{path} holds a run of `personascope {old['what']}`; give another --out")
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         changes = "; ".join(
