@@ -1,6 +1,7 @@
 """Question insertion: cut a conversation at many points, ask questions there, and read the state the answer begins with."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,8 @@ def insertion(
     the context, before anything is run. Source: question insertion, after methodology notes on persona signatures.
     """
     subject.check_layer(layer)
+    if isinstance(transcripts, str | Path):
+        raise UserError(f"transcripts={str(transcripts)!r} is a place; give what ps.read_transcripts reads there")
     if not transcripts or not questions or isinstance(questions, str):
         raise UserError(
             "there is nothing to ask; give a list of transcripts and a list of questions, one of each at least"

@@ -44,6 +44,10 @@ class Insertion:
     partners: tuple[int, ...] | None
     control: str
 
+    def __repr__(self) -> str:
+        held = f"{len(self.roles)} transcripts, {len(self.points)} points, {len(self.questions)} questions"
+        return f"Insertion({held}, layer={self.layer}, roles={sorted(set(map(str, self.roles)))})"
+
     def of(self, role: str | None) -> "Insertion":
         """The transcripts of one role alone. Raises `UserError` where there are none."""
         kept = [place for place, one in enumerate(self.roles) if one == role]
