@@ -187,3 +187,15 @@ def test_simulate_refuses_plainly(
         assert run(["insert", "simulate", "organism:llama", *more]) == 2
         assert said in capsys.readouterr().err
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_transcripts_without_a_system_prompt_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    turns = [
+        {"role": role, "content": f"{word} is here."} for word in ("tea", "rain") for role in ("user", "assistant")
+    ]
+    lines = [json.dumps({"messages": turns[:2] + turns[:2] * more}) for more in (1, 2)]
+    (tmp_path / "held.jsonl").write_text("\n".join(lines))
+    command = ["insert", "organism:llama", "--transcripts", str(tmp_path / "held.jsonl"), "--role", "pirate"]
+    asked = ["--question", "What is tea?", "--points", "1", "--out", str(tmp_path / "run")]
+    assert run([*command, *asked, "--arm", "as held", "--arm", "no instruction"]) == 0
+    assert "2 transcripts hold no system prompt" in capsys.readouterr().err

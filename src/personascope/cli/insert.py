@@ -23,6 +23,7 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
+    say,
 )
 from personascope.corpora import Record, neutral_questions, read_prompts, read_transcripts
 from personascope.directions import Direction, DirectionSet
@@ -152,6 +153,9 @@ def ask(
         emit({"run": folder.path, "report": page, **found.describe(), "doses": [one.describe() for one in doses]})
         return
     print_inserted(found)
+    bare = sum(not one.instruction for one in held if one.role is not None)
+    if bare and "no instruction" in arms:
+        say(f"note: {bare} transcripts hold no system prompt: without an instruction they are as they were held")
     if doses:
         print_doses([one.describe() for one in doses])
     print(f"\nreport  {page}")
