@@ -198,4 +198,4 @@ def test_transcripts_without_a_system_prompt_are_noted(tmp_path: Path, capsys: p
     command = ["insert", "organism:llama", "--transcripts", str(tmp_path / "held.jsonl"), "--role", "pirate"]
     asked = ["--question", "What is tea?", "--points", "1", "--out", str(tmp_path / "run")]
     assert run([*command, *asked, "--arm", "as held", "--arm", "no instruction"]) == 0
-    assert "2 transcripts hold no system prompt" in capsys.readouterr().err
+    assert "of the transcripts 2 hold no system prompt" in capsys.readouterr().err

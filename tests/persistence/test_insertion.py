@@ -158,7 +158,7 @@ def test_chats_as_messages_are_transcripts_too(llama: Subject, held: dict[str | 
     with pytest.raises(ps.UserError, match="transcript 0: message 0"):
         insertion(llama, one.messages(), QUESTIONS, layer=1)  # type: ignore[arg-type]
     with pytest.raises(ps.UserError, match=r"give what ps\.read_transcripts reads"):
-        insertion(llama, "own.jsonl", QUESTIONS, layer=1)  # type: ignore[arg-type]
+        insertion(llama, Path("own.jsonl"), QUESTIONS, layer=1)
     with pytest.raises(ps.UserError, match="a list of questions"):
         insertion(llama, [one], "Who are you?", layer=1)
 

@@ -240,6 +240,8 @@ def test_fields_stand_in_place_of_the_files_own(tmp_path: Path) -> None:
     for source in (tmp_path / "e.json", least, load_config(LEAST)):
         assert load_config(source, output_dir=Path("there"), seed=3).output_dir == Path("there")
     assert load_config("organisms", seed=4).seed == 4
+    with pytest.raises(UserError, match="did you mean 'alpha_values'"):
+        load_config(load_config(LEAST), alpha_value=[1.0])
 
 
 def test_the_guide_names_every_key_with_its_default() -> None:

@@ -149,13 +149,13 @@ def ask(
                 cells=Cells(folder.path, folder.journal, {"model": subject.name}),
             )
         page = save_insertion(folder, found, doses)
+    bare = sum(not one.instruction for one in held if one.role is not None)
+    if bare and "no instruction" in arms:
+        say(f"note: of the transcripts {bare} hold no system prompt: without an instruction they are as they were held")
     if as_json:
         emit({"run": folder.path, "report": page, **found.describe(), "doses": [one.describe() for one in doses]})
         return
     print_inserted(found)
-    bare = sum(not one.instruction for one in held if one.role is not None)
-    if bare and "no instruction" in arms:
-        say(f"note: {bare} transcripts hold no system prompt: without an instruction they are as they were held")
     if doses:
         print_doses([one.describe() for one in doses])
     print(f"\nreport  {page}")

@@ -7,7 +7,6 @@ from personascope.cli.terminal import say, table, within
 from personascope.persistence.crossing import Crossing
 from personascope.persistence.curves import Persistence
 from personascope.persistence.decay import Decay
-from personascope.statistics import Interval
 
 
 def print_persistence(found: Persistence) -> None:
@@ -26,7 +25,7 @@ def print_persistence(found: Persistence) -> None:
                 key,
                 f"{found.alphas[key]:g}",
                 within(decay.initial, 2),
-                _told(decay.floor, 2),
+                within(decay.floor, 2),
                 _life(decay),
                 "–" if math.isnan(decay.area) else f"{decay.area:.0f}",
                 usable,
@@ -43,10 +42,6 @@ def print_persistence(found: Persistence) -> None:
             f"half-lives beyond the {found.n_sample} tokens sampled are extrapolated, and what does not decay in them may "
             "still do so later: sample more with --n-sample"
         )
-
-
-def _told(interval: Interval, digits: int) -> str:
-    return "–" if math.isnan(interval.estimate) else within(interval, digits)
 
 
 def _life(decay: Decay) -> str:

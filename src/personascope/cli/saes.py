@@ -54,11 +54,15 @@ def check_found(held: Found | None, sae: SAE) -> None:
     say which is only told by its layer and number of features, and then by a note."""
     if held is None:
         return
-    is_another = bool(held.digest) and held.digest != sae.digest
-    if is_another or held.layer != sae.layer or held.n_features != sae.n_features:
+    if held.layer != sae.layer or held.n_features != sae.n_features:
         raise UserError(
             f"--found holds features of {held.sae or 'an SAE'} with {held.n_features} features of layer {held.layer}, and "
             f"{sae.name} has {sae.n_features} of layer {sae.layer}; name the SAE they were found with as --sae"
+        )
+    if held.digest and held.digest != sae.digest:
+        raise UserError(
+            f"the features of --found are of another SAE, {held.sae}, than {sae.name}, where their numbers mean others; "
+            "name the SAE they were found with as --sae"
         )
     if held.sae != sae.name and held.sae and not held.digest:
         say(f"note: the features of --found were found with {held.sae}, and are looked up in {sae.name}")

@@ -114,7 +114,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wor
 
 def within(interval: Sequence[float | None] | None, digits: int) -> str:
     """An estimate with its bounds, as far as there are any: `0.94 [0.90, 0.97]`."""
-    if interval is None or interval[0] is None:
+    if interval is None or interval[0] is None or math.isnan(interval[0]):
         return "–"
     estimate, low, high = (math.nan if value is None else value for value in interval)
     if math.isnan(low) or math.isnan(high):

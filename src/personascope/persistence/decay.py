@@ -68,8 +68,9 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
     if len(set(units)) < _LEAST_UNITS:
         mean = curves.mean(axis=0)
         initial, floor, half_life = (Interval(float(one[0]), math.nan, math.nan) for one in fit_curves(mean[None]))
-        area = float(mean.sum() / initial.estimate) if initial.estimate else math.nan
-        return Decay(initial, floor, half_life, area, "one prompt")
+        if math.isinf(half_life.estimate) or not initial.estimate:
+            return Decay(initial, _NOTHING, half_life, math.nan, "one prompt")
+        return Decay(initial, floor, half_life, float(mean.sum() / initial.estimate), "one prompt")
     means = np.concatenate([curves.mean(axis=0)[None], resampled_means(curves, units, _RESAMPLES, seed)])
     level = _interval(means.mean(axis=1))
     first, quarter = means[:, :_LEAST_TOKENS].mean(axis=1), max(curves.shape[1] // 4, 1)
@@ -83,6 +84,8 @@ def fit_decay(curves: np.ndarray, units: Sequence[Hashable], seed: int = 0) -> D
     initial, floor, half_life = (_interval(values) for values in fit_curves(means))
     if math.isinf(half_life.estimate):
         initial = _interval(first)
+        # What is longer than that is taken for infinite, in resamples too.
+        half_life = half_life._replace(low=min(half_life.low, _SEEN * curves.shape[1]))
         return Decay(initial, _NOTHING, half_life, float(means[0].sum() / initial.estimate), "decays slowly")
     return Decay(initial, floor, half_life, float(means[0].sum() / initial.estimate), "decays")
 

@@ -26,7 +26,11 @@ def load_config(source: str | Path | Mapping[str, Any] | TransferConfig, **field
     unknown one with the nearest known.
     """
     if isinstance(source, TransferConfig):
-        return source.model_copy(update=fields)
+        return (
+            _checked({**source.model_dump(exclude_unset=True), **fields}, "the configuration", None)
+            if fields
+            else source
+        )
     if isinstance(source, Mapping):
         return _checked({**source, **fields}, "the configuration", None)
     path = Path(source)
