@@ -63,14 +63,18 @@ def rerun(subject: Subject, text: tuple[int, ...], prompt: int, vector: torch.Te
 
 
 def continuing(subject: Subject, rounds: int) -> dict[str, Any]:
-    """One row: 200 tokens steered, 500 without, one direction read at each. Of the re-run texts one in ten is timed."""
+    """One row: 200 tokens steered, 500 without, one direction read at each. Of the re-run texts one in ten is timed.
+
+    Beside it the experiment that row belongs to, with the unsteered and the randomly steered row that are paired with it:
+    re-run, each of the three costs what one does.
+    """
     prompt = "What is a good question?"
     direction = ps.Direction(torch.randn(subject.hidden_size), LAYER, "x")
     vector = direction.vector.to(subject.input_device, subject.dtype)
     start = subject.chat.prompt(prompt)
 
-    def paired() -> None:
-        persistence(subject, [direction], prompt, 1.0, STEER, SAMPLE, controls=())
+    def experiment() -> None:
+        persistence(subject, [direction], prompt, 1.0, STEER, SAMPLE, controls=("random",))
 
     def alone() -> tuple[int, ...]:
         steer = (ps.add(direction, 1.0, tokens=f"sampling[:{STEER}]"),)
@@ -85,7 +89,7 @@ def continuing(subject: Subject, rounds: int) -> dict[str, Any]:
     seconds = timed(
         {
             "personascope": alone,
-            "personascope, and the unsteered row it is paired with": paired,
+            "personascope, three rows of an experiment": experiment,
             last: lambda: rerun(subject, text, len(start), vector, 1),
             every: lambda: rerun(subject, text, len(start), vector, 0),
         },
@@ -93,8 +97,14 @@ def continuing(subject: Subject, rounds: int) -> dict[str, Any]:
     )
     for name in (last, every):
         seconds[name] = [each * EACH for each in seconds[name]]
-    table = ratios(seconds, "personascope")
+    three = seconds.pop("personascope, three rows of an experiment")
+    table: dict[str, Any] = ratios(seconds, "personascope")
     show(f"{STEER} + {SAMPLE} tokens of one row (to reach: at least 15 times); one re-run in {EACH} was timed", table)
+    whole = {"personascope": three, **{name: [3 * each for each in seconds[name]] for name in (last, every)}}
+    table["three rows of an experiment"] = ratios(whole, "personascope")
+    show(
+        "the same with the unsteered and the randomly steered row paired with it", table["three rows of an experiment"]
+    )
     return table
 
 

@@ -48,8 +48,16 @@ def test_the_hash_is_the_unsigned_arithmetic_it_claims() -> None:
         expected ^= expected >> np.uint32(shift)
         expected *= np.uint32(factor)
     expected ^= expected >> np.uint32(15)
-    got = _scramble(torch.from_numpy(tokens.view(np.int32).copy()))
+    got = torch.from_numpy(tokens.view(np.int32).copy())
+    _scramble(got, torch.empty_like(got))
     assert np.array_equal(got.numpy().view(np.uint32), expected)
+
+
+def test_noise_does_not_depend_on_the_rows_beside_it() -> None:
+    """More numbers than are made at once."""
+    together = gumbel(list(range(300)), [7] * 300, 1_500, CPU)
+    for row in (0, 86, 87, 88, 299):
+        assert torch.equal(together[row], gumbel([row], [7], 1_500, CPU)[0])
 
 
 def draws(logits: torch.Tensor, sampling: Sampling, count: int = 20_000) -> np.ndarray:

@@ -124,7 +124,8 @@ def test_documents_are_run_together_and_not_one_by_one(subject, monkeypatch):
     assert sum(ran) == 40 and 5 < len(ran) < 40
 
 
-def test_a_stopped_run_goes_on_and_ends_as_a_whole_one(subject, monkeypatch, tmp_path):
+@pytest.mark.parametrize("every", [0, 1e9])
+def test_a_stopped_run_goes_on_and_ends_as_a_whole_one(subject, monkeypatch, tmp_path, every):
     sae, corpus = sae_for(subject), texts()
     whole = summary(mine_features(subject, sae, corpus, FEATURES, top=5, context=10))
     monkeypatch.setattr("personascope.features.mine._BLOCK", 60)
@@ -142,7 +143,7 @@ def test_a_stopped_run_goes_on_and_ends_as_a_whole_one(subject, monkeypatch, tmp
     for _ in range(50):
         journal = Journal(tmp_path / "journal.sqlite")
         try:
-            mined = mine_features(subject, sae, corpus, FEATURES, top=5, context=10, journal=journal, every=0)
+            mined = mine_features(subject, sae, corpus, FEATURES, top=5, context=10, journal=journal, every=every)
             break
         except KeyboardInterrupt:
             continue

@@ -34,6 +34,7 @@ from personascope.engine.writes import check_width
 from personascope.errors import UserError
 from personascope.judging import judge_for
 from personascope.persistence.inserting import ARMS, Inserting, insert_all
+from personascope.persistence.insertion import usual_layer
 from personascope.persistence.signature_doses import signature_doses
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.report.insertion import save_insertion
@@ -79,7 +80,7 @@ def ask(
     points: Annotated[
         str | None, typer.Option("--points", help="pairs of turns, such as 1,2,5-20; all by default")
     ] = None,
-    layer: Annotated[int, typer.Option("--layer")] = 3,
+    layer: Annotated[int | None, typer.Option("--layer", help="three fifths of the way up by default")] = None,
     arm: Annotated[
         list[str] | None, typer.Option("--arm", help=f"{', '.join(ARMS)}; several times; all by default")
     ] = None,
@@ -106,6 +107,7 @@ def ask(
     arms = tuple(dict.fromkeys(arm or ARMS))
     given = load_directions(directions) if directions else []
     subject = load(model, device=device, dtype=dtype)
+    layer = usual_layer(subject) if layer is None else layer
     plan = Inserting.of(held, asked, at, layer, control, arms, seed)
     named = [load_persona(name) for name in plan.roles if name in persona_names()] if steer else []
     scorer = judge_for(subject, judge) if steer else None

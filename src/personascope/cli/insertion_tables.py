@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from personascope.cli.terminal import table, within
+from personascope.cli.terminal import say, table, within
 from personascope.persistence.inserting import Inserted
+
+# Transcripts of a role below which resampling them says too little of others.
+_ENOUGH = 5
 
 
 def print_inserted(found: Inserted) -> None:
@@ -37,6 +40,9 @@ def print_inserted(found: Inserted) -> None:
             [[arm, within(one.accuracy, 2), within(one.by_conversation, 2)] for arm, one in found.told.items()],
         )
     print(f"Centred by {found.control}. Explained: by the signature, of the centred means. 95 % over transcripts.")
+    fewest = min((one.describe()["transcripts"] for one in found.parts), default=_ENOUGH)
+    if fewest < _ENOUGH:
+        say(f"note: intervals over {fewest} transcripts of a role are too narrow; hold {_ENOUGH} of each or more")
 
 
 def print_doses(doses: Sequence[dict[str, Any]]) -> None:

@@ -112,7 +112,9 @@ def print_contexts(
         column = mined.features.index(feature)
         record = known.get(feature, {})
         head = Text(f"\nfeature {feature}", style="bold")
-        head.append(f"  fires on {rates[column]:.2%} of tokens, mean {means[column]:.2f}", style="not bold")
+        head.append(
+            f"  fires on {rates[column]:.2%} of tokens, there {means[column]:.2f} in the mean", style="not bold"
+        )
         if "label" in record:
             score = f" (tells {record['label_score']:.2f})" if record["label_score"] is not None else ""
             head.append(f"  {printable(record['label'])}{score}", style="italic not bold")

@@ -114,12 +114,15 @@ def steer_command(
         return
     for persona in personas:
         _print(persona.name, [one for one in doses if one.dose.persona == persona.name], lengths)
-    print("Trait / coherence, 0–100. Lengths in median residual norms of the layer.")
+    print(
+        "Trait / coherence, 0–100; ±: half of the trait's 95 % interval over questions. Lengths in median residual norms of "
+        "the layer."
+    )
     print(f"\nrun  {folder.path}")
 
 
 def _print(persona: str, doses: list[FeatureDose], lengths: tuple[float, ...]) -> None:
-    scored = {(one.feature, one.length): f"{one.dose.trait:.0f} / {one.dose.coherence:.0f}" for one in doses}
+    scored = {(one.feature, one.length): _scored(one) for one in doses}
     named = list(dict.fromkeys(one.feature for one in doses if one.length))
     rows = [
         [
@@ -130,3 +133,9 @@ def _print(persona: str, doses: list[FeatureDose], lengths: tuple[float, ...]) -
         for feature in named
     ]
     table(persona, ["feature", "unsteered", *(f"length {length:g}" for length in lengths)], rows)
+
+
+def _scored(one: FeatureDose) -> str:
+    plain = one.describe()
+    low, high = plain["trait_interval"]
+    return f"{plain['trait']:.0f}±{(high - low) / 2:.0f} / {plain['coherence']:.0f}"

@@ -1,8 +1,9 @@
 """Keys and values of a running batch: rows join and leave while it runs, where the model's layers allow it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +13,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 from personascope.subject import Subject
 
 _FIRST_COLUMNS = 128
-_MOST_ROWS = 256
+_MOST_ROWS = 512
 
 
 class Store(Protocol):
@@ -22,6 +23,9 @@ class Store(Protocol):
     """Whether rows can be added while others run, and whether their prompts may differ in length."""
     caches: bool
     """Whether a step runs one token a row; otherwise it runs the rows from their beginnings."""
+
+    def expect(self, rows: int, columns: int) -> None:
+        """How many rows will soon run together, and how long they may get: room for them is then made at once."""
 
     def for_prefill(self) -> dict[str, Any]:
         """What a pass over new rows' prompts is given."""
@@ -41,7 +45,7 @@ class Store(Protocol):
 
 
 def most_rows(subject: Subject, tokens: int) -> int:
-    """How many rows of `tokens` tokens the memory that is free now holds keys and values for, at most 256."""
+    """How many rows of `tokens` tokens the memory that is free now holds keys and values for, at most 512."""
     config = subject.text_config
     query_heads = getattr(config, "num_attention_heads", None) or 1
     heads = getattr(config, "num_key_value_heads", None) or query_heads
@@ -116,13 +120,13 @@ class _SlotLayer(CacheLayerMixin):
             grown.append(new)
         self.keys, self.values = grown
 
-    def place(self, slot: int, keys: Tensor, values: Tensor) -> None:
-        """A row's keys and values [heads, tokens, size] into a slot, ending where all rows end."""
+    def place(self, slots: slice, keys: Tensor, values: Tensor) -> None:
+        """A row's keys and values [heads, tokens, size] into each of some slots, ending where all rows end."""
         assert self.keys is not None and self.values is not None
         start = self.columns.end - keys.shape[1]
         for held, new in ((self.keys, keys), (self.values, values)):
-            held[slot, :, :start] = 0
-            held[slot, :, start : self.columns.end] = new
+            held[slots, :, :start] = 0
+            held[slots, :, start : self.columns.end] = new
 
     def move(self, source: int, target: int) -> None:
         assert self.keys is not None and self.values is not None
@@ -134,6 +138,14 @@ class _SlotLayer(CacheLayerMixin):
 def _held(layer: Any) -> tuple[Tensor, Tensor]:
     """A layer's keys and values, once it has some."""
     return layer.keys, layer.values
+
+
+def _runs(places: Sequence[int], lengths: Sequence[int], first: int) -> Iterator[tuple[slice, int, int]]:
+    """New rows from slot `first` on, those beside each other together that hold the same: their slots, place and length."""
+    for (place, length), run in groupby(zip(places, lengths, strict=True)):
+        stop = first + sum(1 for _ in run)
+        yield slice(first, stop), place, length
+        first = stop
 
 
 class SlotStore:
@@ -149,6 +161,10 @@ class SlotStore:
         self.columns = _Columns()
         self.lengths: list[int] = []
         self.layers: list[_SlotLayer] = []
+        self._expected = (0, 0)
+
+    def expect(self, rows: int, columns: int) -> None:
+        self._expected = rows, columns
 
     def for_prefill(self) -> dict[str, Any]:
         return {"past_key_values": DynamicCache(), "use_cache": True}
@@ -160,10 +176,11 @@ class SlotStore:
         if not rows:
             self.columns.begin = self.columns.end = 0
         self._make_room(rows + len(lengths), max(lengths), prefilled)
+        alike = list(_runs(places, lengths, rows))
         for layer, source in zip(self.layers, prefilled.layers, strict=True):
             keys, values = _held(source)
-            for row, (place, length) in enumerate(zip(places, lengths, strict=True)):
-                layer.place(rows + row, keys[place, :, :length], values[place, :, :length])
+            for slots, place, length in alike:
+                layer.place(slots, keys[place, :, :length], values[place, :, :length])
         self.lengths += lengths
         self.columns.rows = len(self.lengths)
         self._trim()
@@ -175,11 +192,21 @@ class SlotStore:
         short = max(0, longest - now.end)
         room = self._width() - (now.end + short)
         if rows > slots or room < 1 or short:
-            width = max(self._width(), _FIRST_COLUMNS)
-            while width < max(now.end - now.begin, longest) + 1:
-                width *= 2
             end = max(now.end - now.begin, longest)
-            self._refit(max(rows, 2 * slots if rows > slots else slots), width, now.end - end, pattern)
+            width = self._grown(end + 1) if end >= self._width() else self._width()
+            self._refit(
+                max(rows, self._expected[0], 2 * slots) if rows > slots else slots, width, now.end - end, pattern
+            )
+
+    def _grown(self, used: int) -> int:
+        """More columns than there are, for those in use and some to come: what is expected, if that is not far more."""
+        expected = self._expected[1]
+        if max(self._width(), used) < expected <= max(4 * used, 2 * _FIRST_COLUMNS):
+            return expected
+        width = max(self._width(), _FIRST_COLUMNS)
+        while width < used or width == self._width():
+            width *= 2
+        return width
 
     def _width(self) -> int:
         keys = self.layers[0].keys if self.layers else None
@@ -197,9 +224,7 @@ class SlotStore:
         if now.end + count > self._width():
             used = now.end - now.begin
             # What older rows left free at the front is used again before the batch grows.
-            columns = self._width() if 2 * used <= self._width() else 2 * self._width()
-            while columns < used + count:
-                columns *= 2
+            columns = self._width() if 2 * (used + count) <= self._width() else self._grown(used + count)
             self._refit(len(_held(self.layers[0])[0]), columns, now.begin, None)
         starts = [now.end - length - now.begin for length in self.lengths]
         mask = None
@@ -236,6 +261,9 @@ class NativeStore:
     def __init__(self) -> None:
         self.cache: Any = None
 
+    def expect(self, rows: int, columns: int) -> None:
+        pass
+
     def for_prefill(self) -> dict[str, Any]:
         return {"use_cache": True}
 
@@ -262,6 +290,9 @@ class NoStore:
 
     joins = True
     caches = False
+
+    def expect(self, rows: int, columns: int) -> None:
+        pass
 
     def for_prefill(self) -> dict[str, Any]:
         return {"use_cache": False}

@@ -74,7 +74,8 @@ def _following(
         going = [row for row in rows if len(row[1]) > 1]
         room = most_rows(subject, max(len(ours[place]) + len(response) for place, response in rows))
         for part in batches([len(response) - 1 for _, response in going], size, room):
-            for together in _fitting([going[index] for index in part], ours, subject.context):
+            # Beside each other those that go on from one prompt: its keys and values are then placed once.
+            for together in _fitting(sorted(going[index] for index in part), ours, subject.context):
                 rests = _continued(subject, output.past_key_values, ours, together)
                 for row, rest in zip(together, rests, strict=True):
                     found[row] = torch.cat([found[row], rest])

@@ -57,7 +57,8 @@ def pass_tokens(subject: Subject, batch_tokens: int | None) -> int:
 def token_logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
     """[tokens] float64 on the CPU: the log-probability of each token under its row of logits, [tokens, vocabulary]."""
     chosen = torch.tensor(tokens, device=logits.device)
-    return (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).double().cpu()
+    # On a CPU a whole softmax is one pass over the logits, and logsumexp several.
+    return logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].double().cpu()
 
 
 def picked(flat: Tensor, hidden: Tensor) -> Tensor:

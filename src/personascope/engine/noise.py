@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 _MASK64 = (1 << 64) - 1
+# Numbers that stay in a core's cache through the twenty-odd passes over them.
+_NEAR = 2**17
 
 
 def derive_seed(*parts: object) -> int:
@@ -28,13 +30,14 @@ def _signed32(value: int) -> int:
     return value - (1 << 32) if value >= 1 << 31 else value
 
 
-def _scramble(bits: Tensor) -> Tensor:
-    """A 32-bit integer hash, in place (Wellons' two-round multiply-xorshift). bits: int32."""
-    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
-        bits ^= (bits >> shift) & ((1 << (32 - shift)) - 1)
-        bits *= _signed32(factor)
-    bits ^= (bits >> 15) & 0x1FFFF
-    return bits
+def _scramble(bits: Tensor, spare: Tensor) -> None:
+    """A 32-bit integer hash, in place (Wellons' two-round multiply-xorshift). bits, spare: int32, of one shape."""
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97), (15, 1)):
+        torch.bitwise_right_shift(bits, shift, out=spare)
+        spare &= (1 << (32 - shift)) - 1
+        bits ^= spare
+        if factor != 1:
+            bits *= _signed32(factor)
 
 
 def gumbel(seeds: Sequence[int], indices: Sequence[int], vocabulary: int, device: torch.device) -> Tensor:
@@ -42,10 +45,22 @@ def gumbel(seeds: Sequence[int], indices: Sequence[int], vocabulary: int, device
     keys = [_mix64(_mix64(seed & _MASK64) ^ index) for seed, index in zip(seeds, indices, strict=True)]
     halves = [[_signed32(key), _signed32(key >> 32)] for key in keys]
     key = torch.tensor(halves, dtype=torch.int32, device=device)
-    bits = torch.arange(vocabulary, dtype=torch.int32, device=device)[None] ^ key[:, :1]
-    bits = _scramble(bits)
+    tokens = torch.arange(vocabulary, dtype=torch.int32, device=device)[None]
+    rows = max(1, _NEAR // vocabulary) if device.type == "cpu" else len(keys)
+    noise = torch.empty(len(keys), vocabulary, device=device)
+    bits, spare = (torch.empty(min(rows, len(keys)), vocabulary, dtype=torch.int32, device=device) for _ in range(2))
+    for part, out in zip(key.split(rows), noise.split(rows), strict=True):
+        _fill(out, tokens, part, bits[: len(part)], spare[: len(part)])
+    return noise
+
+
+def _fill(noise: Tensor, tokens: Tensor, key: Tensor, bits: Tensor, spare: Tensor) -> None:
+    """Some rows of noise [rows, vocabulary], from the two halves of each row's key."""
+    torch.bitwise_xor(tokens, key[:, :1], out=bits)
+    _scramble(bits, spare)
     bits ^= key[:, 1:]
-    bits = _scramble(bits)
+    _scramble(bits, spare)
+    bits &= 0x7FFFFFFF
     # Of the uniform's 31 bits the small values keep their resolution, and those make the large noise.
-    uniform = (bits & 0x7FFFFFFF).float().add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
-    return uniform.neg_().log1p_().neg_().log_().neg_()
+    noise.copy_(bits).add_(0.5).mul_(-(2.0**-31)).clamp_(min=2.0**-24 - 1)
+    noise.log1p_().neg_().log_().neg_()

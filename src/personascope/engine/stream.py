@@ -37,7 +37,7 @@ class RowStream:
 
     Rows may differ in everything: prompts, lengths, seeds, sampling settings, writes, what is watched. A row's tokens
     do not depend on its company. The model carries hooks only inside `step`. max_rows bounds how many run at once
-    (default: what memory holds, at most 256); the others wait. means: selections whose mean activations at
+    (default: what memory holds, at most 512); the others wait. means: selections whose mean activations at
     `mean_layers` are taken of the rows that ask for `reads`.
     """
 
@@ -134,9 +134,11 @@ class RowStream:
             self._max_rows = most_rows(self.subject, longest)
         room = self._max_rows - len(self._live)
         # A pass for each place that falls free would cost more than the places do while they are empty.
-        if self._live and room < min(len(self._waiting), self._max_rows // _JOINING):
+        if self._live and room < max(1, min(len(self._waiting), self._max_rows // _JOINING)):
             return events
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        longest = max(row.given + row.request.max_new_tokens for row in joining)
+        self._store.expect(len(self._live) + len(joining), longest + 1)
         if not self._store.joins:
             late = [row for row in joining if row.given != joining[0].given]
             joining = [row for row in joining if row not in late]

@@ -72,7 +72,12 @@ def mine_features(
     size = max(_BLOCK // 8, min(_BLOCK, _HELD // len(chosen)))
     for block in _blocks(subject, source.documents(done), size, harvest.tally.tokens, tokens):
         passages = [Passage(window.prompt) for window in block.windows]
-        read = mapped_of(subject, passages, layer, "all", function, batch_tokens=batch_tokens)
+        try:
+            read = mapped_of(subject, passages, layer, "all", function, batch_tokens=batch_tokens)
+        except KeyboardInterrupt:
+            # Most of the time goes here, where what has been harvested is whole.
+            harvest.enter(journal)
+            raise
         own = [rows[window.skipped :] for rows, window in zip(read, block.windows, strict=True)]
         before = harvest.tally.tokens
         harvest.take(block, torch.cat([torch.zeros(0, len(chosen)), *own]).numpy())

@@ -19,7 +19,7 @@ def insertion(
     transcripts: Sequence[Transcript | Messages],
     questions: Sequence[str],
     points: Sequence[int] | None = None,
-    layer: int = 3,
+    layer: int | None = None,
     control: Sequence[Transcript | Messages] | None = None,
     on_progress: Callable[[str, int | None], None] = lambda *_: None,
     cells: Shards | None = None,
@@ -28,15 +28,15 @@ def insertion(
     answer.
 
     transcripts: `Transcript`s, or chats as lists of messages. points: numbers of completed pairs of turns; 0 is before the
-    first; by default all that every transcript has. control: transcripts whose states at the same point and question are
-    taken off, such as those of no role: from each transcript the one with the same user turns where all have such a one,
-    else the mean of all; by default each question asked with nothing before it. The beginnings that prompts share are run
-    once.
+    first; by default all that every transcript has. layer: by default three fifths of the way up. control: transcripts
+    whose states at the same point and question are taken off, such as those of no role: from each transcript the one with
+    the same user turns where all have such a one, else the mean of all; by default each question asked with nothing before
+    it. The beginnings that prompts share are run once.
 
     Raises `UserError` where there is nothing to ask, on points past a transcript's end, and on a transcript that overflows
     the context, before anything is run. Source: question insertion, after methodology notes on persona signatures.
     """
-    subject.check_layer(layer)
+    layer = subject.check_layer(usual_layer(subject) if layer is None else layer)
     if isinstance(transcripts, str | Path):
         raise UserError(f"transcripts={str(transcripts)!r} is a place; give what ps.read_transcripts reads there")
     if not transcripts or not questions or isinstance(questions, str):
@@ -78,6 +78,11 @@ def insertion(
         partners = (0,) * len(held)
     roles = tuple(one.role for one in held)
     return Insertion(layer, chosen, tuple(questions), roles, found, reference, partners, name)
+
+
+def usual_layer(subject: Subject) -> int:
+    """The layer to read at where none was chosen: three fifths of the way up."""
+    return 3 * subject.n_layers // 5
 
 
 def _transcripts(given: Sequence[Transcript | Messages], name: str) -> list[Transcript]:
