@@ -115,7 +115,7 @@ def test_a_context_holds_its_peak_and_the_activations_of_its_tokens(seed):
 
 
 def test_a_copy_with_a_higher_score_takes_the_place_of_the_lower_one():
-    best = BestContexts([7], top=2)
+    best = BestContexts([7], top=2, per_record=1)
     window = Window("d", 0, (1, *range(20)), 1)
     values = np.linspace(1, 2, 20).astype(np.float32)
     one = context_at(7, window, values, 10, 5, 12)
@@ -170,3 +170,17 @@ def test_random_windows_tell_how_strongly_each_feature_fires_in_them(monkeypatch
 
 def test_no_examples_are_kept_where_none_are_wanted():
     assert Bands([1], examples=0).candidates(np.ones((4, 1), np.float32), np.arange(4, dtype=np.uint64)) == []
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_parts_of_a_record_count_as_one(together):
+    draw = np.random.default_rng(2)
+    parts = [Window(f"f.txt:3.{i}/1", 0, (1, *draw.integers(2, 900, size=9).tolist()), 1) for i in range(4)]
+    other = Window("f.txt:4", 0, (1, *draw.integers(2, 900, size=9).tolist()), 1)
+    values = np.repeat(np.array([2, 5, 3, 4, 1], np.float32), 9)[:, None].repeat(len(FEATURES), 1)
+    harvest = Harvest(FEATURES, 4, 8, 1, 0)
+    windows = [*parts, other]
+    blocks = [(windows, values)] if together else [([one], values[9 * i : 9 * i + 9]) for i, one in enumerate(windows)]
+    for held, rows in blocks:
+        harvest.take(Block(held, len(held)), rows)
+    assert [(one.document, one.score) for one in harvest.best.of(3)] == [("f.txt:3.1/1", 5.0), ("f.txt:4", 1.0)]

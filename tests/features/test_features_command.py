@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from judging.server import Server
@@ -12,6 +13,7 @@ from judging.server import Server
 import personascope as ps
 from personascope.cli.main import run
 from personascope.cli.terminal import printable
+from personascope.directions.doors import load_directions
 from personascope.errors import UserError
 from personascope.features.mined_file import load_mined
 
@@ -28,6 +30,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.txt").write_text("")
     (folder / "broken.txt").write_bytes(b"\xff\xfe\n\xff\n")
     (folder / "one.jsonl").write_text('{"content": "Who are you?"}\n')
+    (folder / "long.jsonl").write_text('{"content": ' + "9" * 5000 + "}\n")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "config.json").write_text("[" * 200_000)
+    (folder / "deep" / "ae.pt").write_bytes(b"\x80")
     ps.DirectionSet("evil", (3,), torch.randn(1, 128)).save(folder / "good" / "evil.safetensors")
     ps.DirectionSet("evil", (2,), torch.randn(1, 128)).save(folder / "elsewhere" / "evil.safetensors")
     assert run(["features", "find", MODEL, "--top", "4", "--out", str(folder / "found"), "--json"]) == 0
@@ -63,8 +69,11 @@ def test_what_was_found_is_mined_and_shown(place, capsys):
     assert mined.documents == 30
     for feature in mined.features:
         assert f"feature {feature}" in text
+    assert "suppresses" in text and "on controls" in text and "in the prompts" in text
     assert run(["features", "show", str(place / "found")]) == 0
     assert "AUROC" in capsys.readouterr().out
+    assert run(["features", "show", str(place / "found"), "--feature", str(mined.features[0])]) == 0
+    assert "in the prompts" in capsys.readouterr().out
     assert (place / "mined" / "report.html").exists() and (place / "found" / "report.html").exists()
 
 
@@ -139,7 +148,48 @@ def test_a_direction_is_taken_apart(place, capsys):
     out = place / "sums.json"
     assert run(["features", "decompose", MODEL, "--directions", str(place / "good"), "--out", str(out)]) == 0
     assert json.loads(out.read_text())["directions"][0]["direction"] == "evil@3"
-    assert "evil@3" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "evil@3" in text and "What remains has length" in text
+    left = place / "left"
+    assert run(["features", "decompose", MODEL, "--directions", str(place / "good"), "--remainders", str(left)]) == 0
+    (held,) = load_directions([left])
+    assert held[3].norm == pytest.approx(json.loads(out.read_text())["directions"][0]["remainder"], rel=1e-5)
+
+
+def test_features_are_written_as_directions(place, capsys, tmp_path):
+    asked = ["features", "directions", MODEL, "--features", "7,40", "--out", str(tmp_path)]
+    assert run([*asked, "--json"]) == 0
+    assert said(capsys)["layer"] == 3
+    held = {one.name: one for one in load_directions([tmp_path])}
+    assert torch.equal(held["feature 7"][3].vector, ps.load_sae(MODEL).direction(7).vector) and len(held) == 2
+    steered = ["generate", MODEL, "--prompt", "Hello.", "--directions", str(tmp_path), "--max-new-tokens", "4"]
+    assert run([*steered, "--steer", "feature 7@3:2"]) == 0
+
+
+def test_an_sae_that_fires_too_often_is_doubted_before_it_is_used(place, capsys, tmp_path):
+    copy_sae(tmp_path / "sae", threshold=torch.tensor(0.0))
+    asked = ["features", "decompose", MODEL, "--sae", str(tmp_path / "sae"), "--directions", str(place / "good")]
+    assert run([*asked, "--terms", "1"]) == 0
+    assert "was trained for 16" in capsys.readouterr().err
+
+
+def test_an_sae_at_another_layer_is_another_run(place, capsys, tmp_path):
+    """Its files say no layer: the one that is asked for is part of what the run is."""
+    state = torch.load(Path(ps.__file__).parent / "organisms/shipped/llama/sae/ae.pt", weights_only=True)
+    weights = {
+        "W_enc": state["encoder.weight"].T,
+        "W_dec": state["decoder.weight"].T,
+        "b_enc": state["encoder.bias"],
+        "b_dec": state["b_dec"],
+        "threshold": torch.full((512,), 0.5),
+    }
+    np.savez(tmp_path / "params.npz", **{name: value.numpy() for name, value in weights.items()})
+    asked = [*mining(place)[:-2], "--sae", str(tmp_path / "params.npz"), "--out", str(tmp_path / "run")]
+    asked[asked.index("--found") : asked.index("--found") + 2] = ["--features", "3"]
+    assert run([*asked, "--layer", "2"]) == 0
+    capsys.readouterr()
+    assert run([*asked, "--layer", "4"]) == 2
+    assert "another run" in capsys.readouterr().err
 
 
 def test_a_summary_says_what_is_there_and_what_is_missing(place, capsys):
@@ -150,6 +200,16 @@ def test_a_summary_says_what_is_there_and_what_is_missing(place, capsys):
     finally:
         (place / "found" / "away.html").rename(place / "found" / "report.html")
     assert runs["found"]["missing"] == ["report.html"] and runs["mined"]["missing"] == []
+    assert run(["features", "summary", str(place.parent), "--json"]) == 0
+    assert len(said(capsys)["runs"]) >= 2
+    result = place / "mined" / "features.json"
+    whole = result.read_text()
+    try:
+        result.write_text(whole[:500])
+        assert run(["features", "summary", str(place / "mined"), "--json"]) == 0
+    finally:
+        result.write_text(whole)
+    assert said(capsys)["runs"][0]["missing"] == ["a file that is whole"]
     assert "4 features" in runs["mined"]["holds"] and runs["mined"]["bytes"] > 1000
 
 
@@ -252,6 +312,11 @@ def test_an_estimate_runs_nothing_to_the_end(place, capsys):
         (["find", MODEL, "--sae", "{}/absent"], "absent"),
         (["show", "{}/found", "--explain"], "features mine"),
         (["show", "{}/mined", "--feature", "509"], "509"),
+        (["mine", MODEL, "--features", "0-99999999", "--corpus", "{}/corpus.txt"], "name fewer"),
+        (["mine", MODEL, "--features", "3", "--corpus", "{}/long.jsonl"], "broken JSON"),
+        (["find", MODEL, "--prompts", "{}/long.jsonl"], "too many digits"),
+        (["find", MODEL, "--sae", "{}/deep"], "not a readable JSON file"),
+        (["find", MODEL, "--tokens", "response", "--max-new-tokens", "0"], "--max-new-tokens"),
         (["show", "{}"], "run.json"),
         (["show", "{}/half"], "did not finish"),
         (["steer", MODEL, "--trait", "evill", "--features", "3"], "evil"),

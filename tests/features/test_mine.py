@@ -1,5 +1,7 @@
 """Mining: every token scored, the same whatever the batches and however often it is interrupted."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -310,3 +312,21 @@ def test_an_organisms_own_text_is_the_same_from_any_place_on(llama):
         own_text.Sampler = real
     assert far.name == "2000" and len(drawn) == 1
     assert [dict(one) for one in text.conversation("2000").messages] == far.content
+
+
+def test_what_is_left_out_is_counted_the_same_wherever_a_run_was_stopped(llama, monkeypatch, tmp_path):
+    lines = [json.dumps({"text": f"Tea needs hot water {n}."}) if n % 3 else "{" for n in range(600)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    sae = sae_for(llama)
+
+    def mined(name: str, *limits: int):
+        journal = Journal(tmp_path / f"{name}.sqlite")
+        for limit in limits:
+            found = mine_features(llama, sae, tmp_path / "corpus.jsonl", [2], tokens=limit, journal=journal, every=0)
+        journal.close()
+        return found.left_out
+
+    monkeypatch.setattr("personascope.features.mine._BLOCK", 80)
+    whole = mined("whole", 1_000)
+    assert 0 < sum(whole.values()) < 200
+    assert mined("grown", 30, 470, 1_000) == whole

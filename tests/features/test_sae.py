@@ -249,3 +249,23 @@ def test_sparsity_of_a_stranger(saes: dict[str, SAE]) -> None:
 def test_an_sae_shows_itself_in_a_line(saes: dict[str, SAE]) -> None:
     assert "TopK, features=40, hidden=12, layer=2" in repr(saes["top_k"])
     assert saes["top_k"]._repr_html_().startswith("<code>")
+
+
+def test_saes_that_differ_in_anything_have_digests_of_their_own():
+    weights, bias, nothing = torch.eye(6), torch.zeros(6), torch.zeros(6)
+    ones = torch.ones(6)
+    made = [
+        SAE(weights, bias, weights, nothing, Relu()),
+        SAE(weights, bias, weights, nothing, Relu(), layer=1),
+        SAE(weights, bias, weights, nothing, Relu(), layer=2),
+        SAE(weights, bias, weights, nothing, TopK(2)),
+        SAE(weights, bias, weights, nothing, TopK(3)),
+        SAE(weights, bias, weights, nothing, Relu(), centre=nothing),
+        SAE(weights, bias, weights, nothing, Relu(), centre=ones),
+        SAE(weights, ones, weights, nothing, Relu()),
+        SAE(weights, bias, weights, ones, Relu()),
+        SAE(weights, bias, weights, nothing, Threshold(torch.tensor(0.5))),
+        SAE(weights, bias, weights, nothing, Threshold(torch.tensor(0.6))),
+    ]
+    assert len({one.digest for one in made}) == len(made)
+    assert made[0].digest == SAE(weights, bias, weights, nothing, Relu(), name="another").digest

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, lenses_of, sae_for
+from personascope.cli.saes import (
+    LayerOption,
+    SaeOption,
+    ScaleOption,
+    ThresholdOption,
+    TrainerOption,
+    check_sparsity,
+    lenses_of,
+    sae_for,
+    save_alone,
+)
 from personascope.cli.terminal import (
     DeviceOption,
     DtypeOption,
@@ -34,8 +44,13 @@ def decompose_command(
     sae: SaeOption = None,
     layer: LayerOption = None,
     trainer: TrainerOption = None,
+    threshold: ThresholdOption = None,
+    scale: ScaleOption = None,
     terms: Annotated[int, typer.Option("--terms", help="features in the sum")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write the sums to")] = None,
+    remainders: Annotated[
+        Path | None, typer.Option("--remainders", help="folder for what remains of each, as directions to steer with")
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
@@ -48,7 +63,8 @@ def decompose_command(
     if unknown:
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(held)}")
     subject = load(model, device=device, dtype=dtype)
-    chosen = sae_for(subject, sae, layer, trainer)
+    chosen = sae_for(subject, sae, layer, trainer, threshold, scale)
+    check_sparsity(chosen, subject)
     at = sae_layer(chosen, subject)
     lacking = [one for one in name or held if at not in held[one].layers]
     if lacking:
@@ -59,6 +75,8 @@ def decompose_command(
     result = {"sae": chosen.name, "layer": at, "directions": [one.describe() for one in found]}
     if out is not None:
         write_json(out, result)
+    if remainders is not None:
+        save_alone([one.remainder for one in found], remainders)
     if as_json:
         emit(result)
         return
@@ -81,3 +99,5 @@ def _print(found: Decomposition, promoted: dict[int, list[str]]) -> None:
     ]
     columns = ["feature", "coefficient", "cosine", "explained", "of a random one", "promotes"]
     table(f"{found.direction.key}, length {found.direction.norm:.2f}", columns, rows, words=["promotes"])
+    left = found.remainder.norm / found.direction.norm
+    print(f"What remains has length {found.remainder.norm:.2f}, {left:.0%} of the direction's.")

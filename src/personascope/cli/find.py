@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from personascope.cli.saes import LayerOption, SaeOption, TrainerOption, lenses_of, sae_for
+from personascope.cli.saes import (
+    LayerOption,
+    SaeOption,
+    ScaleOption,
+    ThresholdOption,
+    TrainerOption,
+    lenses_of,
+    sae_for,
+)
 from personascope.cli.terminal import (
     DeviceOption,
     DtypeOption,
@@ -33,6 +41,8 @@ def find_command(
     sae: SaeOption = None,
     layer: LayerOption = None,
     trainer: TrainerOption = None,
+    threshold: ThresholdOption = None,
+    scale: ScaleOption = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="a prompt a record; twelve questions about the self by default")
     ] = None,
@@ -46,7 +56,9 @@ def find_command(
         str, typer.Option("--tokens", help="where they are read: prompt[-1], prompt, response …")
     ] = "prompt[-1]",
     chat: Annotated[bool, typer.Option("--chat/--no-chat", help="through the chat template, or raw text")] = True,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="of a response, where one is read")] = 60,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", help="of a response, where one is read", min=1)
+    ] = 60,
     out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
@@ -62,7 +74,7 @@ def find_command(
     elif has_control and prompts is None:
         others = list(control_prompts())
     subject = load(model, device=device, dtype=dtype)
-    chosen = sae_for(subject, sae, layer, trainer)
+    chosen = sae_for(subject, sae, layer, trainer, threshold, scale)
     identity: dict[str, Any] = {
         "sae": chosen.digest,
         "prompts": cell_key(prompts=asked),

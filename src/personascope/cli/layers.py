@@ -5,6 +5,7 @@ import re
 from personascope.errors import UserError
 
 HELP = "such as 3,4,8-12, or all"
+_MOST = 1_000_000
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -18,6 +19,8 @@ def read_numbers(text: str, option: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise UserError(f"{option} {text!r}: {part.strip()} ends before it begins")
+        if last - first >= _MOST:
+            raise UserError(f"{option} {text!r}: {part.strip()} is more than {_MOST:,} numbers; name fewer")
         found.update(range(first, last + 1))
     return sorted(found)
 

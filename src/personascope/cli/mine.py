@@ -11,8 +11,11 @@ from personascope.cli.saes import (
     FoundOption,
     LayerOption,
     SaeOption,
+    ScaleOption,
+    ThresholdOption,
     TrainerOption,
     check_found,
+    check_sparsity,
     features_of,
     lenses_of,
     sae_for,
@@ -56,6 +59,8 @@ def mine_command(
     sae: SaeOption = None,
     layer: LayerOption = None,
     trainer: TrainerOption = None,
+    threshold: ThresholdOption = None,
+    scale: ScaleOption = None,
     features: FeaturesOption = None,
     found: FoundOption = None,
     tokens: Annotated[str | None, typer.Option("--tokens", help="stop after so many, such as 500k or 10M")] = None,
@@ -67,7 +72,7 @@ def mine_command(
         bool, typer.Option("--leave-out-sinks", help="leave out tokens of ten times the median norm")
     ] = False,
     column: Annotated[str | None, typer.Option("--column", help="the field of a record that holds the text")] = None,
-    batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", help="tokens run together")] = None,
+    batch_tokens: Annotated[int | None, typer.Option("--batch-tokens", help="tokens run together", min=1)] = None,
     out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = None,
@@ -80,8 +85,9 @@ def mine_command(
     listed, held = features_of(features, found)
     limit = parse_count(tokens)
     subject = load(model, device=device, dtype=dtype)
-    chosen = sae_for(subject, sae, layer, trainer)
+    chosen = sae_for(subject, sae, layer, trainer, threshold, scale)
     check_found(held, chosen)
+    check_sparsity(chosen, subject)
     source = _corpus(subject, corpus, column, seed)
     if corpus == "own" and limit is None:
         raise UserError("an organism's own text has no end; say how much of it with --tokens, such as 1M")

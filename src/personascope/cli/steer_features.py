@@ -13,8 +13,11 @@ from personascope.cli.saes import (
     FoundOption,
     LayerOption,
     SaeOption,
+    ScaleOption,
+    ThresholdOption,
     TrainerOption,
     check_found,
+    check_sparsity,
     features_of,
     sae_for,
 )
@@ -47,13 +50,15 @@ def steer_command(
     sae: SaeOption = None,
     layer: LayerOption = None,
     trainer: TrainerOption = None,
+    threshold: ThresholdOption = None,
+    scale: ScaleOption = None,
     features: FeaturesOption = None,
     found: FoundOption = None,
     length: Annotated[
         list[float] | None, typer.Option("--length", help="in median residual norms; may be given again")
     ] = None,
     questions: Annotated[int, typer.Option("--questions", help="asked of each persona")] = 8,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 120,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,
     judge: Annotated[str, typer.Option("--judge", help="auto, lexicon, chat or chat:MODEL")] = "auto",
     out: OutOption = None,
     seed: SeedOption = 0,
@@ -77,8 +82,9 @@ def steer_command(
     scorer = judge_for(subject, judge)
     if scorer is None:
         raise UserError(f"steering is judged, and no judge knows {subject.name}; give --judge chat")
-    chosen = sae_for(subject, sae, layer, trainer)
+    chosen = sae_for(subject, sae, layer, trainer, threshold, scale)
     check_found(held, chosen)
+    check_sparsity(chosen, subject)
     wanted = {one.name: listed for one in personas}
     if estimate:
         trials = [trial for _, _, trial in feature_trials(subject, chosen, wanted, personas, lengths, questions)]

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +22,8 @@ LONGEST = 100_000
 _TEXT_FIELDS = ("text", "content", "document", "body", "response", "completion", "prompt")
 _CHAT_FIELDS = ("messages", "conversation", "conversations")
 _SAMPLED = 1 << 16
+# How parts of a record are numbered, whose own name ends with a number.
+_PART = re.compile(r"(?<=\d)(?:\.\d+)?(?:/\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Document:
 
     name: str
     content: str | list[dict[str, str]]
+
+
+def record_of(document: str) -> str:
+    """The record that a document is, or is a part of."""
+    return _PART.sub("", document)
 
 
 @dataclass

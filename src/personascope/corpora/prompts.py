@@ -73,15 +73,24 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in _text(path):
         try:
             yield number, json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: {error.msg.lower()}; each line must be one JSON value") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: {_why(error)}; each line must be one JSON value") from error
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    """What is wrong with some JSON, in lower case."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg.lower()
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
 
 
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}") from error
+        raise UserError(f"{path}, line {error.lineno}: {_why(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: {_why(error)}") from error
     if isinstance(data, dict):
         data = [data]
     if not isinstance(data, list):

@@ -64,7 +64,7 @@ def _jsonl(file: Path, leave_out: LeaveOut) -> Iterator[tuple[str, Any]]:
             continue
         try:
             yield name, json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             leave_out("broken JSON")
 
 

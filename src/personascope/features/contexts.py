@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from personascope.corpora import record_of
 from personascope.features.windows import Window
 
 # Two contexts that agree in so many tokens up to their peak are taken for copies of one another.
@@ -35,6 +37,11 @@ class Context:
     def rank(self) -> tuple[float, int]:
         """Best first; scores that differ by rounding only are told apart by the hash, not by who came first."""
         return -float(rounded(np.float32(self.score))), self.order
+
+    @cached_property
+    def record(self) -> str:
+        """What the document is, or is a part of."""
+        return record_of(self.document)
 
     @property
     def copy(self) -> tuple[int, ...]:
@@ -100,14 +107,14 @@ def token_hashes(document: np.uint64, positions: np.ndarray) -> np.ndarray:
 
 
 class BestContexts:
-    """The best contexts of each feature, copies of one another counting once.
+    """The best contexts of each feature, copies of one another counting once, and `per_record` of one record at most.
 
     What it ends with does not depend on the order in which contexts are offered: it is the best context of each group of
     copies, and of those the `top` best.
     """
 
-    def __init__(self, features: Sequence[int], top: int) -> None:
-        self.top = top
+    def __init__(self, features: Sequence[int], top: int, per_record: int) -> None:
+        self.top, self.per_record = top, per_record
         self._held: dict[int, dict[tuple[int, ...], Context]] = {feature: {} for feature in features}
 
     def floor(self, feature: int) -> float:
@@ -124,8 +131,12 @@ class BestContexts:
             held, key = self._held[one.feature], one.copy
             if key in held and held[key].rank <= one.rank:
                 continue
-            if key not in held and len(held) >= self.top:
-                worst = max(held, key=lambda each: held[each].rank)
+            # A record's parts are documents of their own, which may come one after the other.
+            rivals = [each for each in held if each != key and held[each].record == one.record]
+            if len(rivals) < self.per_record:
+                rivals = list(held) if key not in held and len(held) >= self.top else []
+            if rivals:
+                worst = max(rivals, key=lambda each: held[each].rank)
                 if held[worst].rank <= one.rank:
                     continue
                 del held[worst]

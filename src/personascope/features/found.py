@@ -197,6 +197,7 @@ class Found:
             "prompts": len(self.prompts),
             "controls": len(self.controls),
             "candidates": self.contrast.candidates if self.contrast else None,
+            "sparsity": self.sparsity.describe() if self.sparsity else None,
             "features": records,
         }
 

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from personascope.corpora import record_of
 from personascope.features.bands import Bands
 from personascope.features.contexts import BestContexts, Context, context_at, document_hash, rounded, token_hashes
 from personascope.features.sample import RandomWindow, WindowSample
@@ -52,7 +53,7 @@ class Harvest:
         self.features = features
         self.context = context
         self.per_document = per_document
-        self.best = BestContexts(features, top)
+        self.best = BestContexts(features, top, per_document)
         self.bands = Bands(features, examples)
         self.sample = WindowSample(_SAMPLED)
         self.tally = Tally.empty(len(features))
@@ -109,13 +110,15 @@ class Harvest:
     ) -> list[Context]:
         """Best first, passing over what overlaps a better one of the same document, and what is a copy of one."""
         found: dict[tuple[int, ...], Context] = {}
-        peaks: dict[str, list[int]] = {}
+        peaks: dict[str, list[tuple[str, int]]] = {}
         for token in places[np.lexsort((block.hashes[places], -scores[places]))].tolist():
             window, span = block.locate(token)
-            position, held = window.offset + token - span.start, peaks.setdefault(window.document, [])
-            if len(held) >= self.per_document or any(abs(position - other) < self.context for other in held):
+            position, held = window.offset + token - span.start, peaks.setdefault(record_of(window.document), [])
+            if len(held) >= self.per_document or any(
+                part == window.document and abs(position - other) < self.context for part, other in held
+            ):
                 continue
-            held.append(position)
+            held.append((window.document, position))
             one = self._context(block, values, token, column)
             found.setdefault(one.copy, one)
             if len(found) >= self.best.top:

@@ -70,7 +70,7 @@ def mine_features(
         on_progress("", None)
     started = time.monotonic()
     size = max(_BLOCK // 8, min(_BLOCK, _HELD // len(chosen)))
-    for block in _blocks(subject, source.documents(done), size, harvest.tally.tokens, tokens):
+    for block in _blocks(subject, source.documents(done), done, size, harvest.tally.tokens, tokens):
         passages = [Passage(window.prompt) for window in block.windows]
         try:
             read = mapped_of(subject, passages, layer, "all", function, batch_tokens=batch_tokens)
@@ -151,12 +151,12 @@ def _function(
 
 
 def _blocks(
-    subject: Subject, documents: Iterator[Document], size: int, seen: int, limit: int | None
+    subject: Subject, documents: Iterator[Document], first: int, size: int, seen: int, limit: int | None
 ) -> Iterator[Block]:
     """Whole documents together, of `size` tokens or a little more, until they end or `limit` tokens are reached."""
     held: list[Window] = []
     count = empty = waiting = 0
-    for found in windows(subject, documents):
+    for found in windows(subject, documents, first=first):
         if limit is not None and seen >= limit:
             break
         tokens = sum(map(len, found))

@@ -84,12 +84,14 @@ class SAE:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all biases and of a sample of the weights, hex: tells two SAEs apart without reading them whole."""
-        hashed = hashlib.blake2b(
-            repr((self.encoder.shape, type(self.activation), self.scaling)).encode(), digest_size=16
-        )
-        for part in (self.encoder_bias, self.decoder_bias, *tensors(self.activation).values()):
-            hashed.update(part.numpy().tobytes())
+        """A hash of the layer, all settings and biases and a sample of the weights, hex: tells two SAEs apart without
+        reading them whole."""
+        plain = {name: value for name, value in vars(self.activation).items() if not isinstance(value, Tensor)}
+        kind = (self.encoder.shape, self.layer, type(self.activation).__name__, plain, self.scaling)
+        hashed = hashlib.blake2b(repr(kind).encode(), digest_size=16)
+        for name, part in self._tensors().items():
+            if part.ndim < 2:
+                hashed.update(name.encode() + part.numpy().tobytes())
         step = max(1, self.n_features // 64)
         for rows in (self.encoder[::step], self.decoder[::step]):
             hashed.update(rows.contiguous().numpy().tobytes())

@@ -7,11 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from personascope.corpora import neutral_questions
+from personascope.engine.forward import Passage, mapped_of
 from personascope.errors import NonFinite, UserError
 from personascope.features.sae import SAE
+from personascope.subject import Subject
 
 # How far the measured number of active features may be from the promised one, either way.
 _FAR = 2.0
+# Of a large SAE all features of a token are half a second's work for a processor.
+_QUESTIONS = 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,14 @@ def sparsity_of(sae: SAE, activations: Tensor) -> Sparsity:
     l0 = active / len(rows)
     explained = 1 - missed / spread if spread > 0 else None
     return Sparsity(l0, sae.promised_l0, explained, len(rows), _doubt(sae, l0, explained))
+
+
+def sparsity_on(subject: Subject, sae: SAE, layer: int) -> Sparsity:
+    """The same on shipped neutral questions as raw text, BOS left out."""
+    prompts = [subject.chat.prompt(text, chat=False) for text in neutral_questions()[:_QUESTIONS]]
+    states = mapped_of(subject, [Passage(one) for one in prompts], layer, "all", lambda rows: rows.float())
+    heads = [int(one.ids[0] == subject.tokenizer.bos_token_id) for one in prompts]
+    return sparsity_of(sae, torch.cat([rows[head:] for rows, head in zip(states, heads, strict=True)]))
 
 
 def _doubt(sae: SAE, l0: float, explained: float | None) -> str | None:

@@ -35,11 +35,16 @@ class Window:
         return len(self.ids) - self.skipped
 
 
-def windows(subject: Subject, documents: Iterator[Document], longest: int = WINDOW) -> Iterator[list[Window]]:
+def windows(
+    subject: Subject, documents: Iterator[Document], longest: int = WINDOW, first: int = 0
+) -> Iterator[list[Window]]:
     """The windows of each document. Texts are tokenized as raw text, chats by the template; none for a document without
-    tokens, and for a chat that the template refuses. Raises `UserError` on chats where there is no template."""
+    tokens, and for a chat that the template refuses. first: the number of the first document in its corpus, which is read
+    ahead to the same places wherever one begins. Raises `UserError` on chats where there is no template."""
     longest = min(longest, subject.context or longest)
-    while held := list(islice(documents, _TOGETHER)):
+    count = _TOGETHER - first % _TOGETHER
+    while held := list(islice(documents, count)):
+        count = _TOGETHER
         for document, ids in zip(held, _encode(subject, held), strict=True):
             yield _windows(document.name, ids, subject.tokenizer.bos_token_id, longest)
 

@@ -42,7 +42,8 @@ def save_mined_run(
     """
     save_mined(mined, folder.path / MINED)
     plain = mined.describe()
-    known = {one["feature"]: one for one in found.describe()["features"]} if found is not None else {}
+    plain_of = found.describe() if found is not None else {"features": []}
+    known = {one["feature"]: one for one in plain_of["features"]}
     named = _labels(folder)
     bounds = edges()
     records = []
@@ -54,7 +55,8 @@ def save_mined_run(
         if feature in known:
             record["found"] = known[feature]
         records.append(_labelled(record, named))
-    whole = {**plain, **(_traces(found) if found is not None else {}), "features": records}
+    beside = {**_traces(found), "sparsity": plain_of["sparsity"]} if found is not None else {}
+    whole = {**plain, **beside, "features": records}
     write_json(folder.path / RESULT, whole, indent=None)
     return write_report([folder.path], folder.path / "report.html")
 

@@ -23,7 +23,7 @@ class Config:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise UserError(f"{path.parent} has weights but no {path.name}, which says how to read them") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} is not a readable JSON file: {error}") from error
         if not isinstance(values, dict):
             raise UserError(f"{path} holds a {type(values).__name__} and no settings")

@@ -163,7 +163,7 @@ def _threshold(weights: Weights, factor: float, asked: Asked) -> Threshold:
     if asked.threshold is None:
         raise UserError(
             f"{asked.name} was never given its threshold: training ended before it was set, and without one every feature "
-            "fires that is above 0; give one as threshold=, or take a later checkpoint"
+            "fires that is above 0; give one as threshold= (--threshold), or take a later checkpoint"
         )
     return Threshold(torch.tensor(asked.threshold, dtype=torch.float32))
 

@@ -141,7 +141,7 @@ def _scale(path: Path, config: Config, weights: Weights, asked: Asked) -> float 
     if scale is None:
         raise UserError(
             f"{asked.name} was trained on activations that were brought to an average norm of √{weights.size('W_enc')[0]}, "
-            "and its folder has lost the factor; give it as scale=, or scale=1 if it was folded into the weights"
+            "and its folder has lost the factor; give it as scale= (--scale), or scale=1 if it was folded into the weights"
         )
     if not scale > 0:
         raise UserError(f"{asked.name} needs a scale above 0, not {scale}")

@@ -118,7 +118,7 @@ def read_pickled(path: Path) -> dict[str, Any]:
             _check_inflated(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(f"{path} holds more than tensors and plain values, and is not loaded") from error
+        raise UserError(f"{path} is damaged or holds more than tensors and plain values, and is not loaded") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable PyTorch file: {_first_line(error)}") from error
     if not isinstance(value, dict):

@@ -39,7 +39,7 @@ function Overview({ run, chosen, onChoose, order, onOrder }) {
           <td class="words">${one.promoted.slice(0, 5).map(([token]) => token.trim() || "␣").join(" ")}</td>
         </tr>`)}</tbody>
     </table></div>
-    <p class="note">${hasContrast ? html`Prompts against controls. Features were chosen on one half of both; all columns but <i>mean</i> are of the other half. p: by ranks (exact up to 120 texts), corrected over the chosen features (Holm). ` : ""}${hasMined ? html`Rate: share of the ${run.tokens.toLocaleString("en")} tokens mined.` : ""}</p>
+    <p class="note">${hasContrast ? html`Prompts against controls. Features were chosen on one half of both; all columns but <i>mean</i> are of the other half. p: by ranks (exact up to 120 texts), corrected over the chosen features (Holm). ` : ""}${run.sparsity ? html`${number(run.sparsity.l0)} features active on a token${run.sparsity.promised ? `, promised ${number(run.sparsity.promised)}` : ""}. ${run.sparsity.doubt ? html`<b>Note:</b> ${run.sparsity.doubt}. ` : ""}` : ""}${hasMined ? html`Rate: share of the ${run.tokens.toLocaleString("en")} tokens mined.` : ""}</p>
   </section>`;
 }
 
