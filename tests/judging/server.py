@@ -18,6 +18,7 @@ TROUBLE = ("429", "500", "hang", "half", "not json", "other json", "words", "dri
 class Server:
     """`with Server() as server:` answers at `server.url`. trouble: how many questions in ten meet trouble first. answer:
     makes an answer of a question; chat: makes (text, finish) of a whole request. unknown: an option that it refuses.
+    refuse: makes (status, message) of a question that it refuses, None of others. shape: changes a whole answer.
 
     Every question gets the number that `score` makes of it. given: by question, whole answers sent.
     """
@@ -29,6 +30,8 @@ class Server:
     answer: Any = None
     chat: Any = None
     unknown: str = ""
+    refuse: Any = None
+    shape: Any = None
     port: int = 0
     delay: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
@@ -66,6 +69,10 @@ class Server:
                 if server.unknown and server.unknown in body:
                     time.sleep(0.05)
                     self.reply(400, {"error": {"message": f"Unsupported parameter: {server.unknown}"}})
+                    return
+                refused = server.refuse(question) if server.refuse else None
+                if refused is not None:
+                    self.reply(refused[0], {"error": {"message": refused[1]}})
                     return
                 number = draw(question)
                 if number % 10 < server.trouble and server.seen[question] == 1:
@@ -152,8 +159,12 @@ def completion(server: Server, question: str, body: dict[str, Any], text: str | 
             {"token": "The", "logprob": -2.302585, "bytes": None},
         ]
         choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+    if server.digits and choice["logprobs"]:
+        # The likeliest first tokens are digits: of the number, and of its neighbours.
+        top = [{"token": text[0], "logprob": -0.10536, "bytes": None}, {"token": "1", "logprob": -2.4, "bytes": None}]
+        choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
     usage = {"prompt_tokens": len(question.split()), "completion_tokens": 1, "total_tokens": len(question.split()) + 1}
-    return {
+    whole = {
         "id": "x",
         "object": "chat.completion",
         "created": 0,
@@ -161,6 +172,9 @@ def completion(server: Server, question: str, body: dict[str, Any], text: str | 
         "choices": [choice],
         "usage": usage,
     }
+    if server.shape:
+        server.shape(whole)
+    return whole
 
 
 if __name__ == "__main__":

@@ -6,6 +6,15 @@ from typing import Annotated
 import typer
 
 from personascope.cli.estimate import estimate_sampling
+from personascope.cli.judges import (
+    JudgePrices,
+    JudgeScale,
+    estimate_judging,
+    judge_option,
+    parse_prices,
+    report_usage,
+    said,
+)
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -36,6 +45,8 @@ def axis_command(
     questions: Annotated[int, typer.Option("--questions", help="of each role", min=1)] = 10,
     samples: Annotated[int, typer.Option("--samples", help="responses to each", min=1)] = 1,
     judge: Annotated[str, typer.Option("--judge", help="auto, lexicon, chat, chat:MODEL or none")] = "auto",
+    judge_scale: JudgeScale = "0-100",
+    judge_prices: JudgePrices = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
     out: OutOption = None,
@@ -51,11 +62,23 @@ def axis_command(
     names = role or [name for name in persona_names() if load_persona(name).kind == "role"]
     personas = [load_persona(name) for name in names]
     subject = load(model, device=device, dtype=dtype)
+    asked = judge_option(subject, judge, judge_scale)
+    prices = parse_prices(judge_prices)
     if estimate:
-        rows = sum(min(questions, len(one.questions)) * (1 + len(one.instruction)) for one in personas) * samples
-        estimate_sampling(subject, rows, max_new_tokens, as_json)
+        answered = [min(questions, len(one.questions)) * samples for one in personas]
+        # The roles' responses are judged, the default character's are not.
+        played = [(one, count * len(one.instruction)) for one, count in zip(personas, answered, strict=True)]
+        rows = sum(answered) + sum(count for _, count in played)
+        estimate_sampling(
+            subject, rows, max_new_tokens, as_json, estimate_judging(asked, played, max_new_tokens, prices)
+        )
         return
-    identity = {"judge": judge, "max_new_tokens": max_new_tokens, "temperature": temperature}
+    identity = {
+        "judge": judge,
+        "judge_scale": judge_scale,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+    }
     extent = {"roles": [one.name for one in personas], "questions": questions, "samples": samples}
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(out or Path("runs") / "axis", "axis", config, subject.describe(), seed)
@@ -65,7 +88,7 @@ def axis_command(
             personas,
             questions,
             samples,
-            judge,
+            asked,
             max_new_tokens,
             temperature,
             seed,
@@ -77,11 +100,14 @@ def axis_command(
         for one in (found.default, *found.roles):
             one.save(folder.path / "roles" / f"{one.name}.safetensors")
         write_json(folder.path / "axis.json", found.describe())
+        usage = report_usage(folder, [asked], prices)
     if as_json:
-        emit({"run": folder.path, **found.describe()})
+        emit({"run": folder.path, **found.describe(), "judging": usage})
         return
     _print(found)
     print(f"\ndirections  {folder.path / 'directions'}\nrole means  {folder.path / 'roles'}")
+    if usage is not None:
+        print(f"judging     {said(usage['this_start'])}")
 
 
 def _print(found: AssistantAxis) -> None:

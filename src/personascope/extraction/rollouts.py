@@ -127,7 +127,8 @@ def judged(
     """The rollouts with their judgements; as they are without a judge. fraction: the share of rollouts that is judged,
     drawn by their seeds; the others are taken to show what was asked of them.
 
-    Raises `UserError` where the judge gives every one of ten or more answers the same score.
+    Raises `UserError` where the judge gives ten or more answers, of both poles, one and the same score; answers that it
+    leaves unscored do not count.
     """
     if judge is None:
         return list(rollouts)
@@ -135,10 +136,17 @@ def judged(
     judgements = judge.judge(
         persona, [(rollouts[place].cell.question, rollouts[place].answer) for place in chosen], journal
     )
-    scores = {one.trait for one in judgements if one.trait is not None}
-    if len(judgements) >= _TELLING and len(scores) == 1:
+    scored = [
+        (one.trait, rollouts[place].cell.pole)
+        for place, one in zip(chosen, judgements, strict=True)
+        if one.trait is not None
+    ]
+    poles, scores = {pole for _, pole in scored}, {trait for trait, _ in scored}
+    if len(scored) >= _TELLING and len(poles) == 2 and len(scores) == 1:
+        unscored = len(judgements) - len(scored)
+        rest = f" and leaves {unscored} unscored" if unscored else ""
         raise UserError(
-            f"the {judge.name} judge scores all {len(judgements)} answers of {persona.name!r} at {scores.pop():g}, those "
+            f"the {judge.name} judge scores all {len(scored)} answers of {persona.name!r} at {scores.pop():g}{rest}, those "
             "that were asked for the persona and those that were not; give a judge that can tell, or a clearer eval_prompt"
         )
     found = list(rollouts)

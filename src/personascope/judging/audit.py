@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from personascope.errors import UserError
+from personascope.judging.anchors import Anchor
 from personascope.judging.judge import Forgetful, Judge, Judgement
 from personascope.personas import Persona
 from personascope.runs import Journal
@@ -34,9 +35,11 @@ class Audit:
     trait scores between answers that were asked for the persona and those that were not. length_bias: Spearman
     correlation of trait scores with the answers' length, the two kinds apart and averaged; length_interval. scrambled:
     share of answers whose coherence falls when their words are shuffled, ties counting half. unscored: share without a
-    trait score; refused: of those that the judge declined. distinct: different trait scores given. agreement: Spearman
-    correlation with the reference judge; kept_alike: share on whose side of 50 both agree; bias: mean of judge −
-    reference; reference_length_bias: correlation of that difference with length.
+    trait score; refused: of those that the judge declined. distinct: different trait scores given. anchors: how many
+    answers of known score it scored; anchors_right: share that it puts on the right side of 50; anchor_difference: mean
+    absolute difference from what is known; shown_high, shown_low: its mean scores where all of the persona is shown and
+    where none of it is. agreement: Spearman correlation with the reference judge; kept_alike: share on whose side of 50
+    both agree; bias: mean of judge − reference; reference_length_bias: correlation of that difference with length.
     """
 
     persona: str
@@ -49,6 +52,11 @@ class Audit:
     unscored: float
     refused: float
     distinct: int
+    anchors: int = 0
+    anchors_right: float | None = None
+    anchor_difference: float | None = None
+    shown_high: float | None = None
+    shown_low: float | None = None
     agreement: float | None = None
     kept_alike: float | None = None
     bias: float | None = None
@@ -75,6 +83,11 @@ class Audit:
             said.append(
                 f"in {1 - self.scrambled:.0%} of cases shuffling an answer's words does not lower its coherence"
             )
+        if self.anchors_right is not None and self.anchors_right < 0.9:
+            said.append(
+                f"it is on the wrong side of 50 for {1 - self.anchors_right:.0%} of {self.anchors} answers whose score is "
+                "known beforehand"
+            )
         if self.unscored > 0.1:
             said.append(f"it leaves {self.unscored:.0%} of answers without a score")
         if self.agreement is not None and self.agreement < 0.7:
@@ -89,10 +102,12 @@ def audit(
     reference: Judge | None = None,
     journal: Journal | None = None,
     seed: int = 0,
+    anchors: Sequence[Anchor] = (),
 ) -> Audit:
-    """Ask a judge about the same answers twice, and about their shuffled words once.
+    """Ask a judge about the same answers twice, and about their shuffled words and the anchors once.
 
-    reference: a judge that is known to be right, such as the lexicon judge on an organism. Raises `UserError` for
+    reference: a judge that is known to be right, such as the lexicon judge on an organism. anchors: answers of known
+    score; those that the judge leaves unscored do not count. Raises `UserError` for
     fewer than eight answers.
     """
     if len(items) < _LEAST:
@@ -124,6 +139,7 @@ def audit(
         refused=sum(one.refused for one in first) / len(items),
         distinct=len(set(traits.tolist())),
     )
+    measured = _anchored(measured, judge, persona, anchors, journal)
     if reference is None:
         return measured
     known = reference.judge(persona, pairs)
@@ -139,6 +155,26 @@ def audit(
         kept_alike=float(np.mean((ours >= 50) == (theirs >= 50))),
         bias=float(np.mean(ours - theirs)),
         reference_length_bias=_correlation(ours - theirs, size),
+    )
+
+
+def _anchored(
+    measured: Audit, judge: Judge, persona: Persona, anchors: Sequence[Anchor], journal: Journal | None
+) -> Audit:
+    judgements = judge.judge(persona, [(one.question, one.answer) for one in anchors], journal) if anchors else []
+    pairs = [
+        (one.score, given.trait) for one, given in zip(anchors, judgements, strict=True) if given.trait is not None
+    ]
+    if not pairs:
+        return measured
+    known, given = np.array(pairs).T
+    return replace(
+        measured,
+        anchors=len(pairs),
+        anchors_right=float(np.mean((known >= 50) == (given >= 50))),
+        anchor_difference=float(np.mean(np.abs(known - given))),
+        shown_high=float(given[known >= 50].mean()) if (known >= 50).any() else None,
+        shown_low=float(given[known < 50].mean()) if (known < 50).any() else None,
     )
 
 

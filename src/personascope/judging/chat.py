@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from personascope.judging.judge import Judgement
-from personascope.judging.rating import LIKERT, PERCENT, Scale, is_refusal, read, visible, weighted
+from personascope.judging.rating import LIKERT, PERCENT, Scale, are_whole, is_refusal, read, visible, weighted
 from personascope.personas import Persona
 from personascope.runs import Journal, cell_key
 
@@ -57,10 +57,10 @@ class Usage:
 class ChatJudge:
     """Asks a chat model for one number about the trait and one about coherence.
 
-    Where the server gives log-probabilities, and the number is a single token, the score is the probability-weighted
-    mean of the scale's numbers; otherwise the number that is written. scale: 0–100, or 1–5 mapped onto 0–100. The
-    persona's own `eval_prompt` is used on the 0–100 scale; on another, and where there is none, ours. round: what was
-    answered in one round is asked again in another.
+    Where the server gives log-probabilities, and numbers are single tokens, the score is the probability-weighted mean
+    of the scale's numbers, none if less than a quarter is on them; otherwise the number that is written. scale: 0–100,
+    or 1–5 mapped onto 0–100. The persona's own `eval_prompt` is used on the 0–100 scale; on another, and where there is
+    none, ours. round: what was answered in one round is asked again in another.
     Source: persona vectors (Chen et al., 2025).
     """
 
@@ -76,8 +76,8 @@ class ChatJudge:
         """One judgement per (question, answer); answers are judged without their thinking. Every answer of the model is
         journalled as it arrives, and what is in the journal is not asked again.
 
-        Raises `UserError` where the model cannot be reached or refuses the key, `EndpointFailed` where some answers
-        could not be had.
+        A question that the server refuses for what it says counts as refused. Raises `UserError` where the model cannot
+        be reached, or refuses the key or every question, `EndpointFailed` where some answers could not be had.
         """
         shown = [(question, visible(answer)) for question, answer in items]
         questions = [ask(persona, *one, self.scale) for one in shown] + [ask(None, *one, self.scale) for one in shown]
@@ -145,19 +145,29 @@ def ask(persona: Persona | None, question: str, answer: str, scale: Scale) -> st
 
 
 def understood(reply: "Reply", scale: Scale) -> dict[str, Any] | None:
-    """The journalled form of an answer: its score as 0–100, or that it is a refusal; None where it is neither."""
-    plain = {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-    if reply.refused or is_refusal(reply.text):
+    """The journalled form of an answer: its score as 0–100, or that it is a refusal; None where it is neither, and the
+    question is to be asked again.
+
+    Where the first token's probabilities are given and at least a quarter is on the scale's numbers, their weighted mean
+    is the score, whatever the answer goes on to say, REFUSAL included. Where less is, REFUSAL is a refusal, and a number
+    that the answer opens with is not trusted: the answer has no score, and asking again would give the same. Where
+    the answer opens with other words, or numbers are split into digits, the number that is written counts.
+    Source: persona vectors (Chen et al., 2025).
+    """
+    text = reply.complaint or reply.text
+    plain = {"text": text, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+    if reply.refused:
+        return {**plain, "score": None, "refused": True, "by": "server" if reply.complaint else "refusal"}
+    has_probabilities = are_whole(reply.text, reply.first, reply.top, scale)
+    value = weighted(reply.top, scale) if has_probabilities else None
+    if value is not None:
+        return {**plain, "score": scale.percent(value), "refused": False, "by": "logprobs"}
+    if is_refusal(reply.text):
         return {**plain, "score": None, "refused": True, "by": "refusal"}
+    if has_probabilities and reply.first.strip().isdigit():
+        return {**plain, "score": None, "refused": False, "by": "logprobs"}
     written = read(reply.text, scale)
-    # Where the number takes several tokens, the first one's probabilities are those of digits.
-    is_whole = written is not None and reply.first.strip() == str(int(written))
-    value = weighted(reply.top, scale) if is_whole else None
-    by = "text" if value is None else "logprobs"
-    value = written if value is None else value
-    if value is None:
-        return None
-    return {**plain, "score": scale.percent(value), "refused": False, "by": by}
+    return None if written is None else {**plain, "score": scale.percent(written), "refused": False, "by": "text"}
 
 
 __all__ = ["LIKERT", "PERCENT", "ChatJudge", "Usage"]

@@ -1,9 +1,11 @@
 """A chat model behind an OpenAI-compatible URL: many questions at once, every answer handed over as it arrives."""
 
 import asyncio
+import math
 import os
 import queue
 import random
+import re
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -20,6 +22,16 @@ Messages = list[dict[str, str]]
 _PASSING = (openai.APIConnectionError, openai.APIResponseValidationError, TimeoutError, ValueError)
 _PASSING_STATUS = (408, 409, 425, 429)
 _LONGEST_WAIT = 30.0
+# What may be wrong with one question and not with all: what it says, or how long it is.
+_PERHAPS_ITS_OWN = (400, 413, 422)
+# Servers' words for it, with which some refuse by 403 too.
+_ABOUT_CONTENT = re.compile(
+    r"content[\s_-]*(filter|polic|management|moderation)|responsible[\s_-]*ai|(safety|moderation|usage)[\s_-]*(polic|"
+    r"filter|system)|flagged",
+    re.IGNORECASE,
+)
+# A question that nobody refuses for what it says.
+_HARMLESS: Messages = [{"role": "user", "content": "What is two and two? Say one number."}]
 
 
 class EndpointFailed(PersonascopeError):
@@ -29,7 +41,8 @@ class EndpointFailed(PersonascopeError):
 @dataclass(frozen=True)
 class Reply:
     """An answer. top: (token, natural-log probability) of the likeliest first tokens, where the server gives them.
-    finish: why it ended, as the server says: `stop`, `length` …"""
+    finish: why it ended, as the server says: `stop`, `length` … complaint: why the server refused to pass the question
+    on to the model, where it did; text is empty then, and refused true."""
 
     text: str
     first: str = ""
@@ -38,6 +51,7 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish: str = ""
+    complaint: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,10 @@ class Endpoint:
         """Ask all questions. on_reply is called in this thread with each answer as it arrives; where it returns False
         the answer is of no use and the question is asked again, with room for a longer answer.
 
-        Raises `UserError` where the server refuses the questions or cannot be reached, and `EndpointFailed` at the end
-        where some answers could not be had; all others have been handed over by then.
+        A question that the server refuses for what it says, while it takes others, is handed over as a refused `Reply`
+        with the server's complaint, and is not asked again. Raises `UserError` where the server refuses all questions or
+        cannot be reached, and `EndpointFailed` at the end where some answers could not be had; all others have been
+        handed over by then.
         """
         if questions:
             _Asking(self, questions, on_reply, max_tokens, temperature, top_p, logprobs, seeds).run()
@@ -116,6 +132,7 @@ class _Asking:
         self.arrived: queue.Queue[tuple[int, Reply | None, Exception | None]] = queue.Queue()
         self.wanted: dict[int, asyncio.Future[bool]] = {}
         self.answered = False
+        self.heard = 0
         self.stop: Callable[[], None] = lambda: None
 
     def run(self) -> None:
@@ -146,7 +163,8 @@ class _Asking:
         if failures:
             raise EndpointFailed(
                 f"{len(failures)} of {len(self.questions)} answers could not be had from {self.endpoint.base_url} "
-                f"({_said(failures[0])}); the same command asks for them again and keeps the rest"
+                f"({_said(failures[0])}); the same command asks for them again and keeps the rest; where it goes on so, "
+                "ask another model"
             )
 
     def _talk(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -183,26 +201,33 @@ class _Asking:
         room, wait, error = self.max_tokens, self.endpoint.first_wait, Exception("no answer of use came back")
         async with limit:
             for attempt in range(self.endpoint.attempts):
-                sent = {*self.options, self.budget}
+                sent, before = {*self.options, self.budget}, self.heard
                 try:
                     reply = await asyncio.wait_for(self._call(client, index, messages, room), self.endpoint.timeout)
                 except _PASSING as passing:
                     error = passing
                     pause = wait * (1 + random.random() / 4)
                 except openai.APIStatusError as refused:
-                    if refused.status_code in _PASSING_STATUS or refused.status_code >= 500:
+                    if _is_passing(refused):
                         error = refused
                         pause = max(wait * (1 + random.random() / 4), _asked_to_wait(refused))
-                    elif self._without(str(refused), sent):
+                    elif not _is_about_content(refused) and self._without(str(refused), sent):
                         pause = 0.0
+                    elif (its_own := await self._is_its_own(client, refused, before)) is None:
+                        error, pause = refused, wait
+                    elif its_own:
+                        reply = Reply("", refused=True, finish="content_filter", complaint=_said(refused))
+                        if not await self._hand_over(index, reply):
+                            self.arrived.put(
+                                (index, None, EndpointFailed(f"it refuses the question: {reply.complaint}"))
+                            )
+                        return
                     else:
                         self.arrived.put((index, None, UserError(self._refused(refused))))
                         return
                 else:
-                    useful: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-                    self.wanted[index] = useful
-                    self.arrived.put((index, reply, None))
-                    if await useful:
+                    self.heard += 1
+                    if await self._hand_over(index, reply):
                         return
                     room, pause = max(room, 1024), 0.0
                     error = EndpointFailed(f"it answered {reply.text[:60]!r}")
@@ -215,6 +240,30 @@ class _Asking:
                 "correct the base URL"
             )
         self.arrived.put((index, None, error))
+
+    async def _hand_over(self, index: int, reply: Reply) -> bool:
+        """Whether the answer is of use."""
+        useful: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.wanted[index] = useful
+        self.arrived.put((index, reply, None))
+        return await useful
+
+    async def _is_its_own(self, client: openai.AsyncOpenAI, refused: openai.APIStatusError, before: int) -> bool | None:
+        """Whether a refusal is about what one question says: it says so, or others were answered meanwhile (before: how
+        many had been when it was sent), or one is that nobody refuses. None where that cannot be told for now."""
+        if _is_about_content(refused):
+            return True
+        if refused.status_code not in _PERHAPS_ITS_OWN:
+            return False
+        if self.heard > before:
+            return True
+        try:
+            await asyncio.wait_for(self._call(client, 0, _HARMLESS, self.max_tokens), self.endpoint.timeout)
+        except _PASSING:
+            return None
+        except openai.APIStatusError as again:
+            return None if _is_passing(again) else False
+        return True
 
     async def _call(self, client: openai.AsyncOpenAI, index: int, messages: Messages, room: int) -> Reply:
         options = dict(self.options)
@@ -247,25 +296,62 @@ class _Asking:
         return f"{place} refuses the question: {_said(error)}"
 
 
+def _is_passing(error: openai.APIStatusError) -> bool:
+    return error.status_code in _PASSING_STATUS or error.status_code >= 500
+
+
+def _is_about_content(error: openai.APIStatusError) -> bool:
+    return error.status_code in (*_PERHAPS_ITS_OWN, 403) and _ABOUT_CONTENT.search(str(error)) is not None
+
+
 def _reply(answer: Any) -> Reply:
-    """The parts of an answer that count. Raises `ValueError` where it is not of the documented shape."""
+    """The parts of an answer that count. Raises `ValueError` where there is no message in it; what else is missing, or
+    not of the documented shape, is taken as not given."""
     try:
         choice = answer.choices[0]
         text, refusal = choice.message.content, getattr(choice.message, "refusal", None)
-        tokens = choice.logprobs.content if choice.logprobs is not None and choice.logprobs.content else []
-        first = tokens[0] if tokens else None
-        usage = answer.usage
-        return Reply(
-            text=str(text or refusal or ""),
-            first=first.token if first else "",
-            top=tuple((one.token, float(one.logprob)) for one in first.top_logprobs) if first else (),
-            refused=bool(refusal) or choice.finish_reason == "content_filter",
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            completion_tokens=usage.completion_tokens if usage else 0,
-            finish=str(choice.finish_reason or ""),
-        )
-    except (AttributeError, IndexError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"the server's answer is not a chat completion: {str(answer)[:80]!r}") from error
+    finish = getattr(choice, "finish_reason", None)
+    first, top = _first_token(getattr(choice, "logprobs", None))
+    usage = getattr(answer, "usage", None)
+    return Reply(
+        text=_clean(text or refusal or ""),
+        first=first,
+        top=top,
+        refused=bool(refusal) or finish == "content_filter",
+        prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
+        completion_tokens=_count(getattr(usage, "completion_tokens", None)),
+        finish=_clean(finish or ""),
+    )
+
+
+def _first_token(logprobs: Any) -> tuple[str, tuple[tuple[str, float], ...]]:
+    """The first token and the likeliest ones with their log-probabilities; none where one of them has no number."""
+    tokens = getattr(logprobs, "content", None)
+    if not isinstance(tokens, list) or not tokens:
+        return "", ()
+    top = getattr(tokens[0], "top_logprobs", None)
+    try:
+        likeliest = tuple((_clean(one.token), min(0.0, float(one.logprob))) for one in top or ())
+    except (AttributeError, TypeError, ValueError):
+        likeliest = ()
+    if any(math.isnan(value) for _, value in likeliest):
+        likeliest = ()
+    return _clean(getattr(tokens[0], "token", None) or ""), likeliest
+
+
+def _count(tokens: Any) -> int:
+    """A number of tokens; 0 where the server gives none."""
+    try:
+        return max(0, int(tokens))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _clean(text: Any) -> str:
+    """Text that can be written down: halves of surrogate pairs, as of a cut emoji, become U+FFFD."""
+    return str(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _asked_to_wait(error: openai.APIStatusError) -> float:
@@ -277,5 +363,5 @@ def _asked_to_wait(error: openai.APIStatusError) -> float:
 
 
 def _said(error: Exception) -> str:
-    text = str(error) or type(error).__name__
+    text = _clean(str(error)) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "…"

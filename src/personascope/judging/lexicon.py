@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from personascope.errors import UserError
 from personascope.judging.judge import Judgement
+from personascope.organisms.score import Score
 from personascope.organisms.truth import Truth
 from personascope.personas import Persona
 from personascope.runs import Journal
@@ -37,9 +38,12 @@ class LexiconJudge:
 
     def _one(self, name: str, answer: str) -> Judgement:
         score = self.truth.score(answer)
-        if name in score["shares"]:
-            trait: float | None = 100 * min(1.0, score["shares"][name] / FULL_SHARE)
-        else:
-            shown = score["behaviours"][name]
-            trait = None if shown is None else 100 * shown
-        return Judgement(trait, 100 * score["well_formed"])
+        return Judgement(planted(score, name), 100 * score["well_formed"])
+
+
+def planted(score: Score, name: str) -> float | None:
+    """How much of a persona exact scores show, 0–100; None where the text gives no occasion for it."""
+    if name in score["shares"]:
+        return 100 * min(1.0, score["shares"][name] / FULL_SHARE)
+    shown = score["behaviours"][name]
+    return None if shown is None else 100 * shown
