@@ -42,6 +42,17 @@ def test_a_skeleton_says_what_to_fill_in_and_does_not_load_before(place: Path) -
     assert run(["persona", "new", "cheerful"]) == 2, "what is there is not overwritten"
 
 
+@pytest.mark.parametrize("name", ["", "cool/", "../up", "my trait!", ".hidden", "/etc/x"])
+@pytest.mark.parametrize("out", [[], ["--out", "x.json"]])
+def test_a_name_that_its_file_would_be_refused_for_writes_nothing(
+    name: str, out: list[str], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(place.parent.rglob("*"))
+    assert run(["persona", "new", name, "--description", DESCRIPTION, *out]) == 2
+    assert f"{name!r} cannot name a persona: a name has letters" in capsys.readouterr().err
+    assert set(place.parent.rglob("*")) == before
+
+
 def test_a_draft_is_asked_for_until_it_is_valid(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {**good(), "questions": ["One?"]}
     answers = iter(["I would love to!", json.dumps(few), f"```json\n{json.dumps(good())}\n```"])

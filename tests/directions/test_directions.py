@@ -4,6 +4,7 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -71,6 +72,12 @@ def test_what_is_no_direction_is_refused() -> None:
         ps.Direction(torch.tensor([1.0, float("nan")]), 1)
     with pytest.raises(ZeroDirection):
         ps.Direction(torch.zeros(3), 1).unit()
+    with pytest.raises(ps.UserError, match="complex"):
+        ps.Direction(torch.ones(2, dtype=torch.complex64), 1)
+    with pytest.raises(ps.UserError, match="complex"):
+        ps.DirectionSet("x", (1,), torch.ones(1, 2, dtype=torch.complex64))
+    with pytest.raises(ps.UserError, match="sparse"):
+        ps.Direction(torch.ones(2).to_sparse(), 1)
     for bad in (torch.ones(2, 2), torch.empty(0)):
         with pytest.raises(ps.UserError, match="shape"):
             ps.Direction(bad, 1)
@@ -136,6 +143,29 @@ def test_files_that_are_no_directions_are_refused_and_never_run(tmp_path: Path) 
     assert not Path("/tmp/personascope-was-here").exists()
     with pytest.raises(ps.UserError, match="does not exist"):
         load_directions(tmp_path / "nothing")
+
+
+@given(st.lists(st.floats(-50, 50), min_size=2, max_size=400), st.floats(0, 100))
+def test_percentiles_are_numpys_to_the_step_between_whole_ones(values: list[float], q: float) -> None:
+    whole = np.percentile(values, range(101))
+    kept = {"percentiles": {"3": {str(one): float(value) for one, value in enumerate(whole)}}}
+    one = ps.DirectionSet("x", (3,), torch.ones(1, 4), choices=kept)
+    for number in (0, 7, 50, 100):
+        assert one.percentile(3, number) == pytest.approx(np.percentile(values, number), abs=1e-9)
+    low, high = whole[int(q)], whole[min(int(q) + 1, 100)]
+    assert abs(one.percentile(3, q) - np.percentile(values, q)) <= high - low + 1e-9
+    assert one.percentile(3, 2.5) == pytest.approx((whole[2] + whole[3]) / 2, abs=1e-9)
+
+
+def test_percentiles_that_were_not_kept_are_refused() -> None:
+    kept = {"percentiles": {"3": {"5": -1.0, "10": 0.0, "25": 2.0}}}
+    one = ps.DirectionSet("x", (3,), torch.ones(1, 4), choices=kept)
+    assert one.percentile(3, 25) == 2.0
+    for q, said in ((7, "it knows p5, p10, p25"), (100.5, "from 0 to 100"), (float("nan"), "from 0 to 100")):
+        with pytest.raises(ps.UserError, match=said):
+            one.percentile(3, q)
+    with pytest.raises(ps.UserError, match="it knows none; write a number"):
+        ps.DirectionSet("x", (3,), torch.ones(1, 4)).percentile(3, 25)
 
 
 @pytest.mark.parametrize(

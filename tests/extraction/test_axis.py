@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from judging.server import Server
 
 import personascope as ps
 from personascope.cli.main import run
@@ -103,8 +104,27 @@ def test_steering_by_name_knows_caps_percentiles_and_ablation(axis: AssistantAxi
     assert named.directions[0].name == "pirate response[:8]" and str(named.tokens) == "response[:4]"
     with pytest.raises(ps.UserError, match="not a finite number"):
         parse_steer(["assistant_axis@3:floor=inf"], sets)
-    with pytest.raises(ps.UserError, match="it knows p1, p5"):
-        parse_steer(["assistant_axis@3:floor=p33"], sets)
+    for q in (0, 7, 33, 100):
+        (bound,) = parse_steer([f"assistant_axis@3:ceiling=p{q}"], sets)
+        assert bound.ceiling == pytest.approx(axis.percentile(3, q), abs=1e-9)
+    (between,) = parse_steer(["assistant_axis@3:floor=p2.5"], sets)
+    # Between whole percentiles the line is straight: off by less than the step from one to the next.
+    low, high = axis.percentile(3, 2), axis.percentile(3, 3)
+    assert between.floor == pytest.approx((low + high) / 2)
+    assert between.floor == pytest.approx(axis.percentile(3, 2.5), abs=high - low)
+    nine = {"percentiles": {"3": {str(q): axis.percentile(3, q) for q in (1, 5, 10, 25, 50, 75, 90, 95, 99)}}}
+    older = ps.DirectionSet("assistant_axis", axis.axis.layers, axis.axis.vectors, choices=nine)
+    assert parse_steer(["assistant_axis@3:floor=p25"], [older])[0].floor == pytest.approx(axis.percentile(3, 25))
+    with pytest.raises(ps.UserError, match=r"--steer.* it knows p1, p5"):
+        parse_steer(["assistant_axis@3:floor=p33"], [older])
+    for text, said in {
+        "p101": "from 0 to 100",
+        "p-1": "from 0 to 100",
+        "pnan": "from 0 to 100",
+        "p": "not a number",
+    }.items():
+        with pytest.raises(ps.UserError, match=said):
+            parse_steer([f"assistant_axis@3:floor={text}"], sets)
     with pytest.raises(ps.UserError, match="is not a number"):
         parse_steer(["assistant_axis@3:floor=low"], sets)
 
@@ -117,3 +137,25 @@ def test_the_command_writes_axis_roles_and_percentiles(tmp_path: Path, capsys: p
     saved = ps.DirectionSet.load(tmp_path / "a" / "directions" / "assistant_axis.safetensors")
     assert saved.choices["percentiles"]["3"] == printed["layers"]["3"]["percentiles"]
     assert {path.stem for path in (tmp_path / "a" / "roles").iterdir()} == {"default", "pirate", "chef"}
+
+
+def test_the_command_says_what_judging_will_cost_and_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["axis", "organism:llama", "--role", "pirate", "--role", "chef", "--questions", "2", "--json"]
+    arguments += ["--max-new-tokens", "20", "--out", str(tmp_path / "a")]
+    with Server(answer=lambda question: "5") as server:
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_BASE_URL", server.url)
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_MODEL", "judge")
+        arguments += ["--judge", "chat", "--judge-scale", "1-5", "--judge-prices", "1,2"]
+        assert run([*arguments, "--estimate"]) == 0
+        expected = json.loads(capsys.readouterr().out)["judging_at_most"]
+        assert not server.bodies
+        assert run(arguments) == 0
+        spent = json.loads(capsys.readouterr().out)["judging"]["this_start"]
+        assert "from 1" in server.bodies[0]["messages"][0]["content"]
+        # Two roles, two questions, five instructions; trait and coherence.
+        assert expected["calls"] == 40 >= spent["calls"] == len(server.bodies)
+        assert expected["cost"] > spent["cost"] > 0
+        assert json.loads((tmp_path / "a" / "judging.json").read_text())["this_start"] == spent
+        assert run([*arguments, "--judge-scale", "1-7"]) == 2

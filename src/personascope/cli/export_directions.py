@@ -18,7 +18,7 @@ def export_command(
     layers: Annotated[
         str | None, typer.Option("--layers", help="such as 3,4,8-12; all that the file has a place for by default")
     ] = None,
-    n_layers: Annotated[int | None, typer.Option("--n-layers", help="of the model, for .pt")] = None,
+    n_layers: Annotated[int | None, typer.Option("--n-layers", help="of the model, for .pt", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write directions for llama.cpp, repeng, persona-vectors or numpy."""
@@ -29,10 +29,10 @@ def export_command(
         wanted = "say which one with --trait" if trait is None else f"there is no {trait!r} to export"
         raise UserError(f"{directions} holds {held}; {wanted}")
     one = chosen[0]
+    kept = placed_layers(one, to, n_layers)
     if layers is not None and layers != "all":
         one = one.only(read_numbers(layers, "--layers"))
     elif layers is None:
-        kept = placed_layers(one, to, n_layers)
         left_out = [str(layer) for layer in one.layers if layer not in kept]
         if left_out and kept:
             say(f"{to.suffix} has no place for layer {', '.join(left_out)}; it is left out")

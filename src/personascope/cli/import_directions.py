@@ -1,4 +1,4 @@
-"""`personascope import`: directions, and projections per token, from other tools' files."""
+"""`personascope import`: directions, personas, and projections per token, from other tools' files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.other_files import import_personas, kind_of, point_to
 from personascope.cli.terminal import JsonOption, emit, table
 from personascope.directions.doors import import_directions
 from personascope.errors import UserError
@@ -16,10 +17,12 @@ from personascope.runs.files import file_name
 def import_command(
     file: Annotated[
         list[Path],
-        typer.Argument(help=".pt, .gguf, .npz or .safetensors; or the .json of a trait dashboard, or several"),
+        typer.Argument(
+            help=".pt, .gguf, .npz or .safetensors; or .json of trait dashboards or of personas, also several"
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="folder for the directions; run folder for a dashboard")
+        Path | None, typer.Option("--out", help="folder for directions or personas; run folder for a dashboard")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="instead of the file's own name")] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="of a file with a single vector", min=0)] = None,
@@ -30,13 +33,24 @@ def import_command(
     kind: Annotated[str | None, typer.Option("--as", help="what rows are: persona-vectors or blocks")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn another tool's vectors into directions, and say which row became which layer; or its projections per token
-    into a run with a page."""
+    """Turn another tool's vectors into directions, and say which row became which layer; its trait files into persona
+    files; or its projections per token into a run with a page."""
+    kinds = [kind_of(one) for one in file]
+    for one, held in zip(file, kinds, strict=True):
+        if held in ("rollouts", "transcripts"):
+            raise point_to(one, held)
+    if all(held == "persona" for held in kinds):
+        if layer is not None or kind is not None or tokens:
+            raise UserError("--layer, --as and --tokens say nothing about personas; leave them out")
+        import_personas(file, out, name, as_json)
+        return
+    if "persona" in kinds:
+        raise UserError(f"{file[kinds.index('persona')]} is a persona file and the others are not; import them apart")
     if all(one.suffix == ".json" for one in file):
         _dashboards(file, tokens or [], out, name, layer, as_json)
         return
     if len(file) > 1:
-        raise UserError("vectors are imported one file at a time; only dashboards' .json may be several")
+        raise UserError("vectors are imported one file at a time; only .json files may be several")
     out = out or Path("directions")
     sets = import_directions(file[0], name, layer, kind)
     files = [one.save(out / f"{file_name(one.name)}.safetensors") for one in sets]

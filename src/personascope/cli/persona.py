@@ -9,7 +9,7 @@ import typer
 from personascope.cli.terminal import JsonOption, emit, say
 from personascope.errors import UserError
 from personascope.personas import Persona
-from personascope.personas.draft import draft_request, drafted, skeleton
+from personascope.personas.draft import check_name, draft_request, drafted, skeleton
 from personascope.runs import write_json
 
 app = typer.Typer(help="Persona files of one's own.", no_args_is_help=True)
@@ -24,6 +24,7 @@ def new(
     as_json: JsonOption = False,
 ) -> None:
     """Draft a persona file with the chat model of PERSONASCOPE_JUDGE_*, or write a skeleton to fill in."""
+    check_name(name)
     path = out or Path(f"{name}.json")
     if kind not in ("trait", "role"):
         raise UserError(f"--kind {kind!r} is neither trait nor role")

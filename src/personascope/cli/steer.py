@@ -14,7 +14,8 @@ _BOUND = re.compile(r"(?P<side>floor|ceiling)=(?P<value>.+)")
 
 HELP = (
     "NAME[@LAYER]:WHAT[:TOKENS], such as evil@3:1.0, evil:1.5:response[:40], evil:ablate, evil:ceiling=2.5 or "
-    "assistant_axis:floor=p25 (a percentile of its own); without a layer at the one chosen to steer at, or else to read at"
+    "assistant_axis:floor=p25 (a percentile of its own, p0 to p100); without a layer at the one chosen to steer at, or "
+    "else to read at"
 )
 
 
@@ -72,17 +73,17 @@ def _write(option: str, directions: DirectionSet, layer: int, what: str, tokens:
 
 
 def _bound(option: str, directions: DirectionSet, layer: int, text: str) -> float:
-    """A bound as a number, or as one of the percentiles that came with the directions."""
+    """A bound as a number, or as a percentile of the projections that came with the directions."""
     if not text.startswith("p"):
         value = _number(option, text)
         if not math.isfinite(value):
             raise UserError(f"--steer {option!r}: {text} is not a finite number")
         return value
-    held = directions.choices.get("percentiles", {}).get(str(layer), {})
-    if text[1:] not in held:
-        known = f"it knows {', '.join(f'p{one}' for one in held)}" if held else "it knows none; write a number"
-        raise UserError(f"--steer {option!r}: {directions.name!r} has no percentile {text} at layer {layer}; {known}")
-    return float(held[text[1:]])
+    percentile = _number(option, text[1:])
+    try:
+        return directions.percentile(layer, percentile)
+    except UserError as error:
+        raise UserError(f"--steer {option!r}: {error}") from error
 
 
 def _number(option: str, text: str) -> float:

@@ -33,6 +33,22 @@ class TokenLens(NamedTuple):
     suppressed: tuple[tuple[str, float], ...]
 
 
+def real_numbers(value: Any, whose: str) -> Tensor:
+    """Numbers as a float32 tensor on the CPU. Raises `UserError` naming `whose` they are where they are not real, or not
+    one by one in memory."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{whose} needs a vector of numbers") from error
+    if tensor.is_complex():
+        raise UserError(f"{whose} holds complex numbers; directions are real, so say which part is meant and save that")
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        raise UserError(
+            f"{whose} holds a sparse or packed tensor; save it dense, as .to_dense() or .dequantize() make it"
+        )
+    return tensor.to(device="cpu", dtype=torch.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Direction:
     """A vector of the residual stream after one decoder block.
@@ -48,11 +64,7 @@ class Direction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        try:
-            vector = torch.as_tensor(self.vector).detach()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"direction {self.name!r} needs a vector of numbers") from error
-        vector = vector.to(device="cpu", dtype=torch.float32).clone()
+        vector = real_numbers(self.vector, f"direction {self.name!r}").clone()
         if vector.ndim != 1 or not len(vector):
             raise UserError(f"direction {self.name!r} needs a vector of shape [hidden], not {list(vector.shape)}")
         if not torch.isfinite(vector).all():

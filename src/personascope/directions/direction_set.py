@@ -3,6 +3,7 @@
 import hashlib
 import html
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from personascope.directions.direction import Direction
+from personascope.directions.direction import Direction, real_numbers
 from personascope.errors import NonFinite, UserError
 from personascope.runs.files import aside
 
-_FORMAT = "personascope.directions.v1"
+FORMAT = "personascope.directions.v1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class DirectionSet:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        vectors = torch.as_tensor(self.vectors).detach().to(device="cpu", dtype=torch.float32)
+        vectors = real_numbers(self.vectors, f"direction set {self.name!r}")
         if vectors.ndim != 2 or len(vectors) != len(self.layers):
             raise UserError(
                 f"direction set {self.name!r} needs vectors of shape [{len(self.layers)}, hidden], "
@@ -93,6 +94,30 @@ class DirectionSet:
         """The direction at the layer to read at."""
         return self[self.best_layer]
 
+    def percentile(self, layer: int, q: float) -> float:
+        """The q-th percentile (0–100) of the projections that the set was saved with, in residual-stream units: a bound
+        for `ps.cap`.
+
+        Whole percentiles are kept, as numpy gives them; between two that follow each other the line is straight, so that
+        p2.5 is half-way from p2 to p3. Raises `UserError` where the ones beside q were not kept.
+        """
+        if not 0 <= q <= 100:
+            raise UserError(f"percentile {q:g} must be from 0 to 100")
+        self[layer]
+        held = {
+            float(one): float(value) for one, value in self.choices.get("percentiles", {}).get(str(layer), {}).items()
+        }
+        low, high = float(math.floor(q)), float(math.ceil(q))
+        if q in held:
+            return held[q]
+        if low in held and high in held:
+            return held[low] + (q - low) * (held[high] - held[low])
+        known = ", ".join(f"p{one:g}" for one in sorted(held))
+        raise UserError(
+            f"{self.name!r} has no percentile {q:g} at layer {layer}; "
+            + (f"it knows {known}, and `personascope axis` keeps them all" if held else "it knows none; write a number")
+        )
+
     def only(self, layers: Sequence[int]) -> "DirectionSet":
         """The set cut down to some of its layers."""
         rows = torch.stack([self[layer].vector for layer in sorted(layers)])
@@ -107,7 +132,7 @@ class DirectionSet:
         """Write a safetensors file: tensor `vectors` [layers, hidden], everything else as JSON in the header."""
         path = Path(path)
         metadata = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "name": self.name,
             "layers": json.dumps(self.layers),
             "quality": _json(self, {str(layer): dict(figures) for layer, figures in self.quality.items()}),
@@ -128,7 +153,7 @@ class DirectionSet:
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
-                if header.get("format") != _FORMAT:
+                if header.get("format") != FORMAT:
                     raise UserError(f"{path} is not a Personascope directions file; `personascope import` reads others")
                 vectors = file.get_tensor("vectors")
         except FileNotFoundError as error:

@@ -1,18 +1,22 @@
 """Directions from other tools' files, and into them."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
-from personascope.directions.direction_set import DirectionSet
+from personascope.directions.direction import real_numbers
+from personascope.directions.direction_set import FORMAT, DirectionSet
 from personascope.directions.gguf import ControlVector, read_gguf, write_gguf
 from personascope.directions.torch_files import KINDS, block_count, read_torch, write_persona_vectors
 from personascope.errors import NonFinite, UserError
 from personascope.runs.files import aside
 
 _FOREIGN = (".pt", ".gguf", ".npz")
+_LAYER = re.compile(r"layer\.([0-9]{1,9})")
 
 
 def import_directions(
@@ -22,23 +26,39 @@ def import_directions(
 
     `.pt`: persona-vectors (`{trait}_response_avg_diff.pt`), persona-subspace bundles, assistant-axis role vectors, axes
     and capping files. `.gguf`: control vectors of llama.cpp and repeng. `.npz`, `.safetensors`: our own, or tensors
-    named `layer.N`. name: instead of the file's. layer: of a file with one vector. kind: what the rows of a bare tensor
-    are, `persona-vectors` (row = block + 1) or `blocks`. Raises `UserError` on a file that is none of these.
+    named `layer.N`. name: instead of the file's, where it holds one direction. layer: of a file with one vector that does
+    not say where it belongs. kind: what the rows of a bare tensor are, `persona-vectors` (row = block + 1) or `blocks`.
+    Raises `UserError` on a file that is none of these, and on a name or layer that the file has no use for.
     """
     path = Path(path)
     if kind is not None and kind not in KINDS:
         raise UserError(f"--as {kind!r} is not known; use {' or '.join(KINDS)}")
     if not path.exists():
         raise UserError(f"{path} does not exist; give a file of vectors")
+    sets = _read(path, layer, kind)
+    if layer is not None and any(one.layers != (layer,) for one in sets):
+        raise UserError(f"{path} says itself at which layers its vectors are; leave --layer out")
+    if name is None:
+        return sets
+    if len(sets) > 1:
+        held = ", ".join(one.name for one in sets[:5]) + (" …" if len(sets) > 5 else "")
+        raise UserError(f"{path} holds {len(sets)} directions ({held}), which cannot all be {name!r}; leave --name out")
+    return [sets[0].named(name)]
+
+
+def _read(path: Path, layer: int | None, kind: str | None) -> list[DirectionSet]:
     if path.suffix == ".pt":
-        return read_torch(path, name, layer, kind)
+        return read_torch(path, layer, kind)
     if path.suffix == ".gguf":
         vector = read_gguf(path)
         provenance = {"source": "GGUF control vector", "model_hint": vector.model_hint}
-        return [_from_layers(path, dict(vector.directions), name or vector.name or path.stem, provenance)]
+        return [_from_layers(path, dict(vector.directions), vector.name or path.stem, provenance)]
     if path.suffix == ".npz":
-        return [_from_numpy(path, name)]
-    if path.suffix == ".safetensors" or path.is_dir():
+        return [_from_named(path, _numpy_arrays(path), "numpy")]
+    if path.suffix == ".safetensors":
+        tensors = _foreign_tensors(path)
+        return [DirectionSet.load(path)] if tensors is None else [_from_named(path, tensors, "safetensors")]
+    if path.is_dir():
         return load_directions(path)
     raise UserError(f"{path} is of no known kind; use .pt, .gguf, .npz or .safetensors")
 
@@ -94,11 +114,15 @@ def export_directions(directions: DirectionSet, path: str | Path, n_layers: int 
 
 
 def placed_layers(directions: DirectionSet, path: str | Path, n_layers: int | None = None) -> list[int]:
-    """The layers that a file of this ending has a place for. n_layers: as for `export_directions`."""
+    """The layers that a file of this ending has a place for. n_layers: as for `export_directions`.
+
+    Raises `UserError` where a model of n_layers has not all of the directions' layers.
+    """
+    count = block_count(directions, n_layers)
     if Path(path).suffix == ".gguf":
         return [layer for layer in directions.layers if layer >= 1]
     if Path(path).suffix == ".pt":
-        return [layer for layer in directions.layers if layer <= block_count(directions, n_layers) - 2]
+        return [layer for layer in directions.layers if layer <= count - 2]
     return list(directions.layers)
 
 
@@ -108,19 +132,55 @@ def _to_numpy(path: Path, directions: DirectionSet) -> Path:
     return path
 
 
-def _from_numpy(path: Path, name: str | None) -> DirectionSet:
+def _numpy_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable .npz file: {error}") from error
-    layers = {}
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} holds a single array and is an .npy file; save it with np.savez, as layer.N")
+        with file:
+            return {key: file[key] for key in file.files}
+    except UserError:
+        raise
+    except Exception as error:
+        # What is cut short or damaged fails as zip, as zlib or as numpy's header, each with errors of its own.
+        raise UserError(f"{path} is not a readable .npz file; it is damaged or something else") from error
+
+
+def _foreign_tensors(path: Path) -> dict[str, np.ndarray] | None:
+    """The tensors of a safetensors file; None where it is ours, or cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("format") == FORMAT:
+                return None
+            keys = list(file.keys())
+            # Before anything is read: the file may be a whole model's.
+            for key in keys:
+                _layer_of(path, key)
+            return {key: real_numbers(file.get_tensor(key), f"{path}, {key}").numpy() for key in keys}
+    except (SafetensorError, OSError):
+        return None
+
+
+def _layer_of(path: Path, key: str) -> int:
+    matched = _LAYER.fullmatch(key)
+    if matched is None:
+        raise UserError(f"{path} holds an array {key!r}; name one-dimensional arrays layer.0, layer.1 …")
+    return int(matched[1])
+
+
+def _from_named(path: Path, arrays: Mapping[str, np.ndarray], source: str) -> DirectionSet:
+    """From arrays named `layer.N`, [hidden] each."""
+    layers: dict[int, np.ndarray] = {}
     for key, values in arrays.items():
-        word, _, number = key.partition(".")
-        if word != "layer" or not number.isdigit() or values.ndim != 1:
-            raise UserError(f"{path} holds an array {key!r}; name one-dimensional arrays layer.0, layer.1 …")
-        layers[int(number)] = values
-    return _from_layers(path, layers, name or path.stem, {"source": "numpy"})
+        layer = _layer_of(path, key)
+        if values.ndim != 1:
+            raise UserError(f"{path}: {key} has shape {list(values.shape)}, and a direction is one-dimensional")
+        if layer in layers:
+            raise UserError(f"{path} has two arrays of layer {layer}; leave one of them out")
+        if values.dtype.kind not in "fiu":
+            raise UserError(f"{path}: {key} holds {values.dtype} values, and a direction has real numbers")
+        layers[layer] = values
+    return _from_layers(path, layers, path.stem, {"source": source})
 
 
 def _from_layers(path: Path, layers: dict[int, np.ndarray], name: str, provenance: dict[str, str]) -> DirectionSet:
@@ -129,7 +189,9 @@ def _from_layers(path: Path, layers: dict[int, np.ndarray], name: str, provenanc
     widths: Sequence[int] = sorted({len(values) for values in layers.values()})
     if len(widths) > 1:
         raise UserError(f"{path} holds vectors of widths {', '.join(map(str, widths))}; they must be of one model")
-    vectors = torch.stack([torch.from_numpy(np.array(layers[layer], dtype=np.float32)) for layer in sorted(layers)])
+    # A number too large for float32 becomes infinity, which is refused below.
+    with np.errstate(over="ignore"):
+        vectors = torch.stack([torch.from_numpy(np.array(layers[layer], dtype=np.float32)) for layer in sorted(layers)])
     try:
         return DirectionSet(name, tuple(sorted(layers)), vectors, provenance=provenance)
     except NonFinite as error:

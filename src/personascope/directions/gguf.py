@@ -4,6 +4,7 @@ Tensor `direction.N` is added to the output of block N. There is no `direction.0
 Source: the GGUF specification, version 3.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _STRING, _ARRAY, _UINT32 = 8, 9, 4
 # Tensor types that control vectors come in.
 _TENSORS: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2")}
 _ARCHITECTURE = "controlvector"
+_DIRECTION = re.compile(r"direction\.([0-9]{1,9})")
+# Arrays in arrays: no writer goes further than one, and a file could go on without end.
+_DEEPEST = 4
 
 
 @dataclass(frozen=True)
@@ -87,18 +91,23 @@ def _read(file: BinaryIO, size: int) -> ControlVector:
         (dimensions,) = _unpack(file, "I")
         shape = _unpack(file, "Q" * _bounded(dimensions, 4))
         listed.append((name, shape, *_unpack(file, "IQ")))
-    alignment = int(fields.get("general.alignment", _ALIGNMENT))
+    alignment = fields.get("general.alignment", _ALIGNMENT)
+    if type(alignment) is not int or alignment < 1:
+        raise ValueError("its general.alignment is not a number from 1 up")
     start = -(-file.tell() // alignment) * alignment
-    directions = {}
+    directions: dict[int, np.ndarray] = {}
     for name, shape, kind, offset in listed:
-        word, _, number = name.partition(".")
-        if word != "direction" or not number.isdigit() or len(shape) != 1 or kind not in _TENSORS:
+        matched = _DIRECTION.fullmatch(name)
+        if matched is None or len(shape) != 1 or kind not in _TENSORS:
             raise ValueError(f"tensor {name!r} of shape {list(shape)} is no direction")
+        layer = int(matched[1])
+        if layer in directions:
+            raise ValueError(f"it has two directions of layer {layer}")
         dtype = _TENSORS[kind]
         if start + offset + shape[0] * dtype.itemsize > size:
             raise ValueError("it is cut short")
         file.seek(start + offset)
-        directions[int(number)] = np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype).astype(np.float32)
+        directions[layer] = np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype).astype(np.float32)
     hint, name = (str(fields.get(key, "")) for key in (f"{_ARCHITECTURE}.model_hint", "general.name"))
     return ControlVector(directions, hint, name)
 
@@ -128,14 +137,16 @@ def _string(file: BinaryIO, size: int) -> str:
     return data.decode()
 
 
-def _value(file: BinaryIO, size: int, kind: int | None = None) -> Any:
+def _value(file: BinaryIO, size: int, kind: int | None = None, depth: int = 0) -> Any:
     if kind is None:
         (kind,) = _unpack(file, "I")
     if kind == _STRING:
         return _string(file, size)
     if kind == _ARRAY:
         inner, count = _unpack(file, "IQ")
-        return [_value(file, size, inner) for _ in range(_bounded(count, size))]
+        if depth > _DEEPEST:
+            raise ValueError("its arrays are nested too deeply")
+        return [_value(file, size, inner, depth + 1) for _ in range(_bounded(count, size))]
     if kind not in _FORMATS:
         raise ValueError(f"value type {kind} is not known")
     return _unpack(file, _FORMATS[kind])[0]

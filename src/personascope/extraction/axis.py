@@ -19,7 +19,8 @@ from personascope.personas import Persona, load_persona, persona_names
 from personascope.subject import Subject
 
 NAME = "assistant_axis"
-PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+# All whole ones, so that any bound can be stated; `DirectionSet.percentile` reads between them.
+PERCENTILES = range(101)
 _FULLY = 50.0
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from personascope.errors import UserError
-from personascope.personas.schema import FILL_IN, Persona
+from personascope.personas.schema import FILL_IN, Persona, valid_name
 
 _PAIRS, _QUESTIONS = 5, 20
 
@@ -24,6 +24,14 @@ Its fields:
 - "eval_prompt": a request to a judge to say how far an answer shows it, as a whole number from 0 to 100, or REFUSAL where
   the answer declines to respond. It contains {{question}} and {{answer}}, once each.
 """
+
+
+def check_name(name: str) -> str:
+    """A name for a persona, as it is. Raises `UserError` on one that its file could not have."""
+    try:
+        return valid_name(name)
+    except ValueError as error:
+        raise UserError(f"{name!r} cannot name a persona: {error}") from error
 
 
 def skeleton(name: str, description: str, kind: Literal["trait", "role"]) -> dict[str, Any]:

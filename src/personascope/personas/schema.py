@@ -24,7 +24,8 @@ def _not_blank(text: str) -> str:
     return _filled_in(text)
 
 
-def _name(text: str) -> str:
+def valid_name(text: str) -> str:
+    """A name, as it is. Raises `ValueError` on what is none."""
     # It names files and columns such as evil@3.
     if not re.fullmatch(r"\w[\w .-]*", text):
         raise ValueError("a name has letters, digits, blanks, dots, - and _, and begins with a letter or digit")
@@ -53,7 +54,7 @@ class Persona(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, AfterValidator(_name)]
+    name: Annotated[str, AfterValidator(valid_name)]
     kind: Literal["trait", "role"] = "trait"
     description: Remark = ""
     positive_pole: Remark = ""
