@@ -1,27 +1,33 @@
 """Rollouts that were sampled elsewhere give the directions they would have given here."""
 
 import csv
+import importlib
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from judging.server import Server
 
 import personascope as ps
 from personascope.cli.main import run
 from personascope.directions.doors import load_directions
+from personascope.extraction.doubts import doubts
 from personascope.extraction.extract import extract_given
 from personascope.extraction.given import read_rollouts
 from personascope.extraction.rollouts import SELECTIONS, cells, judged, sample_rollouts
 from personascope.extraction.splits import split_persona
 from personascope.extraction.vectors import mean_difference
 from personascope.judging import judge_for
-from personascope.personas import load_persona
+from personascope.personas import Persona, load_persona
 from personascope.statistics import cosine
 from personascope.subject import Subject
 
 MODEL = "organism:llama"
+# By its name: in its package the function of that name stands before it.
+extract_module = importlib.import_module("personascope.extraction.extract")
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +134,25 @@ def test_thinking_is_left_out_of_what_is_judged(llama: Subject, table: list[dict
         ([{"prompt": "a", "answer": "b"}], "says which pole"),
         ([{"prompt": "a", "answer": "b", "pole": "up"}], "'up' is neither pos nor neg"),
         ([{"prompt": "a", "answer": "b", "pole": "pos", "evil": "high"}], "evil is 'high' and no number"),
+        ([{"prompt": "a", "answer": "b", "pole": "pos", "evil": "inf"}], "x.csv, row 2: evil is 'inf', and scores are"),
+        ([{"prompt": "a", "answer": "b", "pole": "pos", "coherence": "-inf"}], "coherence is '-inf', and scores are"),
+        ([{"prompt": "a", "answer": "b", "pole": "pos", "evil": "730"}], "evil is '730', and scores are from 0 to 100"),
+        ([{"prompt": "a", "answer": "b", "pole": "pos", "split": "train"}], "split 'train' is none of extract"),
+        ([{"question": "q", "prompt": "a", "answer": "b", "pole": "pos", "pair": "x"}], "pair is 'x' and no number"),
     ],
 )
 def test_bad_rollouts_are_named_with_their_row(rows: list[dict[str, object]], said: str, tmp_path: Path) -> None:
     with pytest.raises(ps.UserError, match="row 2") as error:
         read_rollouts(write_csv(tmp_path / "x.csv", rows), "evil")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("prompt", [7, 1.5, {"role": "user"}])
+def test_prompts_of_a_table_that_are_neither_text_nor_chats_are_named(prompt: object, tmp_path: Path) -> None:
+    row = {"question": "a", "prompt": prompt, "answer": "b", "pole": "pos"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")
+    with pytest.raises(ps.UserError, match=r"row 1: prompt is .* neither text nor a list of messages"):
+        read_rollouts(tmp_path / "x.parquet", "evil")
 
 
 def test_too_few_questions_are_an_error_that_says_so(
@@ -146,3 +165,139 @@ def test_too_few_questions_are_an_error_that_says_so(
     for name, said in {"x.json": "no known kind", "none.csv": "does not exist"}.items():
         with pytest.raises(ps.UserError, match=said):
             read_rollouts(tmp_path / name, "pirate")
+
+
+@pytest.mark.parametrize("declined", ["nan", ""])
+def test_what_the_judge_declined_to_score_drops(
+    llama: Subject, table: list[dict[str, object]], declined: str, tmp_path: Path
+) -> None:
+    whole = extract_given(llama, "pirate", read_rollouts(write_csv(tmp_path / "a.csv", table), "pirate"), layers=[3])[0]
+    rows = [{**row, "coherence": declined} if place % 7 == 0 else row for place, row in enumerate(table)]
+    less = extract_given(llama, "pirate", read_rollouts(write_csv(tmp_path / "b.csv", rows), "pirate"), layers=[3])[0]
+    gone = sum(
+        float(row["coherence"]) >= 50 and (float(row["pirate"]) >= 50) == ("pos" in str(row["question_id"]))  # type: ignore[arg-type]
+        for row in table[::7]
+    )
+    assert gone > 3
+    assert _kept(less) == _kept(whole) - gone
+    assert doubts(less) == doubts(whole)
+
+
+def _kept(one: ps.DirectionSet) -> int:
+    return sum(count for split in one.provenance["kept"].values() for count in split.values())
+
+
+def test_what_a_file_leaves_open_is_said(llama: Subject, table: list[dict[str, object]], tmp_path: Path) -> None:
+    def found(*without: str, judge: str = "none") -> ps.DirectionSet:
+        rows = [{key: value for key, value in row.items() if key not in without} for row in table]
+        given = read_rollouts(write_csv(tmp_path / "x.csv", rows), "pirate")
+        return extract_given(llama, "pirate", given, layers=[3], judge=judge)[0]
+
+    assert not any("judge" in said for said in doubts(found()))
+    assert "coherence was not judged" in doubts(found("coherence"))[0]
+    unfiltered = found("pirate", "coherence")
+    assert (
+        doubts(unfiltered)[0] == "no judge, and the rollouts have no scores in a column 'pirate': every rollout counts"
+    )
+    assert unfiltered.provenance["judge"] == "none" and _kept(unfiltered) == len(table)
+    assert not any("no judge" in said for said in doubts(found("pirate", judge="lexicon")))
+    other = [{"evil" if key == "pirate" else key: value for key, value in row.items()} for row in table]
+    given = read_rollouts(write_csv(tmp_path / "y.csv", other), "pirate")
+    with pytest.raises(ps.UserError, match="hold scores of 'evil', none of 'pirate'"):
+        extract_given(llama, "pirate", given, layers=[3])
+    assert extract_given(llama, "pirate", given, layers=[3], judge="lexicon")[0].provenance["judge"] == "lexicon"
+
+
+def test_a_share_of_given_rollouts_is_judged_as_was_estimated(
+    table: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{key: value for key, value in row.items() if key not in ("pirate", "coherence")} for row in table]
+    file = write_csv(tmp_path / "x.csv", rows)
+    command = ["extract", MODEL, "--trait", "pirate", "--rollouts", str(file), "--judge", "chat", "--layers", "3"]
+    command += ["--judge-fraction", "0.25", "--json"]
+    with Server(answer=lambda question: "90" if "Arr" in question or "matey" in question else "60") as server:
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_BASE_URL", server.url)
+        monkeypatch.setenv("PERSONASCOPE_JUDGE_MODEL", "judge")
+        assert run([*command, "--estimate"]) == 0
+        expected = json.loads(capsys.readouterr().out)["judging_at_most"]["calls"]
+        assert run([*command, "--out", str(tmp_path / "run")]) in (0, 2)
+        assert 0 < len(server.bodies) < 1.6 * expected < 1.6 * len(rows)
+
+
+def test_options_that_only_sampling_has_a_use_for_are_said(
+    table: list[dict[str, object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "pirate.csv", table)
+    command = ["extract", MODEL, "--trait", "pirate", "--rollouts", str(file), "--layers", "3"]
+    command += ["--out", str(tmp_path / "run")]
+    assert run([*command, "--samples", "4", "--eval-judge", "none"]) == 0
+    assert "--samples, --eval-judge changes nothing" in " ".join(capsys.readouterr().err.split())
+    assert run(command) == 0
+    assert "changes nothing" not in capsys.readouterr().err
+
+
+def test_a_file_of_other_contents_is_another_run(
+    table: list[dict[str, object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "pirate.csv", table)
+    command = ["extract", MODEL, "--trait", "pirate", "--layers", "3", "--out", str(tmp_path / "run"), "--rollouts"]
+    assert run([*command, str(file)]) == 0
+    moved = file.rename(tmp_path / "moved.csv")
+    assert run([*command, str(moved)]) == 0
+    write_csv(moved, table[:-1])
+    capsys.readouterr()
+    assert run([*command, str(moved)]) == 2
+    assert "holds another run (rollouts was" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_an_extraction_sampled_gives_its_directions_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampling = ["--samples", "2", "--questions", "4", "--max-new-tokens", "60", "--judge-fraction", "0.8"]
+    command = ["extract", MODEL, "--trait", "formal", "--trait", "pirate", *sampling]
+    assert run([*command, "--out", str(tmp_path / "a")]) == 0
+    table = str(tmp_path / "a" / "rollouts.parquet")
+    again = ["extract", MODEL, "--trait", "pirate", "--rollouts", table, "--out", str(tmp_path / "b")]
+    assert run(again) == 0
+    first = {one.name: one for one in load_directions(tmp_path / "a")}["pirate"]
+    (second,) = load_directions(tmp_path / "b")
+    for layer in first.layers:
+        assert first[layer].cosine(second[layer]) > 0.999
+    for counted in ("kept", "sampled"):
+        assert first.provenance[counted] == second.provenance[counted]
+    # Its own table, and a second start, which reads nothing from the model again.
+    monkeypatch.setattr("personascope.extraction.passages.means_of", lambda *_, **__: pytest.fail("read again"))
+    assert run(again) == 0
+    (third,) = load_directions(tmp_path / "b")
+    assert torch.equal(second.vectors, third.vectors)
+    assert str(read_rollouts(tmp_path / "b" / "rollouts.parquet", "pirate")) == str(read_rollouts(table, "pirate"))
+    capsys.readouterr()
+    assert run(["extract", MODEL, "--trait", "evil", "--rollouts", table, "--out", str(tmp_path / "c")]) == 2
+    assert "holds rollouts of formal, pirate and none of 'evil'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_persona_that_failed_may_be_left_out_of_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = extract_module.make_directions
+
+    def failing(subject: Subject, persona: Persona, *rest: object) -> object:
+        if persona.name == "evil":
+            raise ps.UserError("too few of 'evil' survive")
+        return real(subject, persona, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(extract_module, "make_directions", failing)
+    command = ["extract", MODEL, "--questions", "3", "--samples", "1", "--max-new-tokens", "40", "--layers", "3"]
+    command += ["--eval-judge", "none", "--out", str(tmp_path / "run"), "--trait", "pirate"]
+    assert run([*command, "--trait", "evil"]) == 2
+    assert "too few of 'evil' survive" in capsys.readouterr().err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["state"] == "partly failed" and list(record["failed"]) == ["evil"]
+    assert {row["persona"] for row in pq.read_table(tmp_path / "run" / "rollouts.parquet").to_pylist()} == {
+        "pirate",
+        "evil",
+    }
+    assert run(command) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "finished"
+    assert run([*command[:-1], "evil"]) == 2
+    assert "left out now" in " ".join(capsys.readouterr().err.split())

@@ -9,14 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import personascope as ps
+from personascope.engine.forward import Passage
 from personascope.extraction.damage import neutral_kl
 from personascope.extraction.extract import extract_all
 from personascope.extraction.extraction import Extraction
-from personascope.extraction.quality import length_matched
+from personascope.extraction.quality import length_matched, split_half, split_half_intervals
+from personascope.extraction.rollouts import Cell, Rollout
 from personascope.extraction.selectivity import common_direction, without_common
 from personascope.extraction.steering import Dose, wrong_way
+from personascope.extraction.vectors import mean_difference
+from personascope.personas import load_persona
 from personascope.statistics import auroc, cosine
-from personascope.subject import Subject
+from personascope.subject import Prompt, Subject
 
 NAMES = ["formal", "pirate", "evil"]
 
@@ -62,7 +66,42 @@ def test_each_layer_has_the_whole_report(extracted: Extraction) -> None:
         assert figures["length_matched"] >= 3
         assert figures["auroc_without_common"] > 0.8, "what is left when the common part is out is the persona's own"
         assert 0 <= figures["common_share"] < 0.9
+        for key in ("auroc", "cohens_d"):
+            for suffix in ("", "_length_matched", "_without_common"):
+                low, high = figures[f"{key}{suffix}_interval"]
+                assert low <= figures[f"{key}{suffix}"] <= high
+        low, high = figures["split_half_cosine_interval"]
+        assert -1 <= low < figures["split_half_cosine"] < high <= 1
         assert f"layer {one.best_layer}" not in one.choices["read_reason"] and "AUROC" in one.choices["read_reason"]
+
+
+def test_the_interval_of_split_halves_holds_what_other_questions_give() -> None:
+    persona = load_persona("pirate")
+    draw = np.random.default_rng(0)
+    truth = draw.normal(size=32)
+    passage = Passage(Prompt((1,), (), "x"), (1,))
+
+    def world() -> list[Rollout]:
+        found = []
+        for question in range(24):
+            theirs = draw.normal(size=32)
+            for sample in range(4):
+                for pole in ("pos", "neg"):
+                    mean = draw.normal(size=32) * 2 + (theirs + truth / 2 if pole == "pos" else 0)
+                    cell = Cell(persona, "extract", pole, 0, f"q{question:02}", sample)  # type: ignore[arg-type]
+                    means = torch.tensor(mean, dtype=torch.float32)[None, None]
+                    found.append(Rollout(cell, "a", means, passage))
+        return found
+
+    worlds = [world() for _ in range(60)]
+    seen = [split_half(one, 0, mean_difference)[0] for one in worlds]
+    bounds = [split_half_intervals(one, 0)[0] for one in worlds]
+    assert 0.3 < np.mean(seen) < 0.97
+    assert np.mean([low < np.mean(seen) < high for low, high in bounds]) >= 0.85
+    widths, spread = [high - low for low, high in bounds], np.std(seen)
+    assert 2 * spread < np.mean(widths) < 8 * spread, "no wider than it need be"
+    few = [one for one in worlds[0] if one.cell.question in ("q00", "q01", "q02")]
+    assert split_half_intervals(few, 0) == []
 
 
 def test_directions_prefer_their_own_persona_to_the_others(extracted: Extraction) -> None:

@@ -41,7 +41,9 @@ def _room(body: dict[str, Any]) -> int:
     return int(body.get("max_completion_tokens") or body["max_tokens"])
 
 
-def test_what_a_server_samples_is_read_as_if_it_were_sampled_here(llama: Subject, tmp_path: Path) -> None:
+def test_what_a_server_samples_is_read_as_if_it_were_sampled_here(
+    llama: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layers = [2, 4]
     folder = RunFolder.open(tmp_path / "r", "extract", Config({}), llama.describe(), 0)
     store = Cells(folder.path, folder.journal, {})
@@ -50,7 +52,9 @@ def test_what_a_server_samples_is_read_as_if_it_were_sampled_here(llama: Subject
         there = served_rollouts(llama, endpoint, WANTED, layers, SELECTIONS, 40, 1.0, 0, store=store)
         assert all(body["temperature"] == 1.0 and body["top_p"] == 1.0 for body in server.bodies)
         asked = len(server.bodies)
-        again = served_rollouts(llama, endpoint, WANTED, layers, SELECTIONS, 40, 1.0, 0, store=store)
+        with monkeypatch.context() as patched:
+            patched.setattr("personascope.extraction.passages.means_of", lambda *_, **__: pytest.fail("read again"))
+            again = served_rollouts(llama, endpoint, WANTED, layers, SELECTIONS, 40, 1.0, 0, store=store)
         assert len(server.bodies) == asked, "what has arrived is not asked for again"
     seeded = [one.cell.seed(0) % 2**31 for one in there]
     here = [

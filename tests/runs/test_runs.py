@@ -66,6 +66,26 @@ def test_what_a_mistake_ended_may_be_left_out_and_what_was_there_not(tmp_path: P
     asked("a", "b")
 
 
+def test_what_failed_in_part_is_said_and_may_be_left_out(tmp_path: Path) -> None:
+    def asked(*prompts: str, failed: tuple[str, ...] = ()) -> dict:  # type: ignore[type-arg]
+        config = Config({}, {"prompts": list(prompts)})
+        with RunFolder.open(tmp_path / "run", "watch", config, MODEL, 0).running() as run:
+            write_json(run.path / "x.json", 1)
+            came = [one for one in prompts if one not in failed]
+            if failed:
+                run.lacks(dict.fromkeys(failed, "too few"), {"prompts": came} if came else None)
+        found = json.loads((tmp_path / "run" / "run.json").read_text())
+        assert isinstance(found, dict)
+        return found
+
+    assert asked("bad", failed=("bad",))["state"] == "partly failed"
+    assert asked("a", "bad", failed=("bad",))["failed"] == {"bad": "too few"}
+    with pytest.raises(ps.UserError, match="left out now"):
+        asked("c")
+    after = asked("a")
+    assert after["state"] == "finished" and "failed" not in after
+
+
 def test_a_mistake_before_anything_is_done_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "new"
 

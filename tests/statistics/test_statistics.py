@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
-from personascope.statistics import auroc, bootstrap, cohens_d
+from personascope.statistics import Separation, auroc, bootstrap, cohens_d
 from personascope.statistics.change_points import f1, fit_rule, matched, onset, partition
 from personascope.watching.verify import holm
 
@@ -118,3 +118,15 @@ def test_holm_rejects_in_order_until_the_first_that_fails() -> None:
     assert holm([0.01, 0.04, 0.03]) == [True, False, False]
     assert holm([0.01, 0.02, 0.024]) == [True, True, True]
     assert holm([]) == []
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 4)), min_size=4, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_all_resamples_at_once_give_what_one_after_the_other_gives(seen: list[tuple[bool, int, int]]) -> None:
+    labels, values = np.array([one[0] for one in seen]), np.array([one[1] / 3 for one in seen])
+    units = [one[2] for one in seen]
+    apart = Separation(labels, units)
+    assert apart.auroc(values) == bootstrap(units, lambda chosen: auroc(labels[chosen], values[chosen]))
+    assert np.allclose(
+        apart.cohens_d(values), bootstrap(units, lambda chosen: cohens_d(labels[chosen], values[chosen])), atol=1e-6
+    )

@@ -1,5 +1,6 @@
 """`personascope extract`: personas → directions."""
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -41,21 +42,27 @@ from personascope.engine.cells import Cells
 from personascope.engine.selection import select
 from personascope.errors import UserError
 from personascope.extraction.doubts import doubts
-from personascope.extraction.extract import check_extraction, extract_all, extract_given
+from personascope.extraction.extract import check_extraction, check_fraction, extract_all, extract_given
 from personascope.extraction.extraction import Extraction
 from personascope.extraction.given import read_rollouts
+from personascope.extraction.rollout_table import rollout_table
 from personascope.extraction.steering import ALPHAS
 from personascope.extraction.vectors import METHODS
 from personascope.extraction.vectors import method as method_named
 from personascope.personas import Persona, load_persona
 from personascope.report.vectors import direction_file, named_sets, plain_quality, save_vectors
-from personascope.runs import Config, RunFolder
+from personascope.runs import Config, RunFolder, write_table
 
 if TYPE_CHECKING:
     from personascope.judging.endpoint import Endpoint
 
+# What only sampling has a use for, by the names of their parameters.
+_IDLE = ("max_new_tokens", "temperature", "eval_judge")
+_SAMPLING = ("samples", "questions", *_IDLE, "workers", "batch_size")
+
 
 def extract_command(
+    context: typer.Context,
     model: ModelArgument,
     trait: Annotated[
         list[str], typer.Option("--trait", help="a shipped persona or a persona file; may be given several times")
@@ -74,7 +81,7 @@ def extract_command(
     judge_scale: JudgeScale = "0-100",
     judge_prices: JudgePrices = None,
     rollouts: Annotated[
-        Path | None, typer.Option("--rollouts", help="a persona-vectors CSV or a parquet table: sample nothing")
+        Path | None, typer.Option("--rollouts", help="a persona-vectors CSV, or a rollouts.parquet: sample nothing")
     ] = None,
     generate_with: Annotated[
         str | None,
@@ -110,6 +117,10 @@ def extract_command(
         raise UserError("--rollouts holds the rollouts of one persona; give one --trait")
     if given is not None and generate_with is not None:
         raise UserError("--rollouts are there already, and --generate-with would sample others; give one of them")
+    if given is not None:
+        idle = [f"--{name.replace('_', '-')}" for name in _SAMPLING if _is_asked(context, name)]
+        if idle:
+            say(f"note: with --rollouts nothing is sampled or steered: {', '.join(idle)} changes nothing")
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
     filtering = judge_option(subject, judge, judge_scale)
@@ -122,6 +133,7 @@ def extract_command(
     if given is None:
         check_extraction(subject, personas, method, judges, judge_fraction, questions)
     else:
+        check_fraction(judge_fraction)
         method_named(method)
     if estimate:
         settings = ExtractionSize(personas, given, samples, questions, max_new_tokens, chosen, len(selections))
@@ -137,11 +149,16 @@ def extract_command(
         "layers": layers,
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
-        "rollouts": str(rollouts) if rollouts is not None else None,
+        "rollouts": None,
         "sampled_by": None if generate_with is None else generate_model or model,
     }
     extent = {"personas": [persona.name for persona in personas], "samples": samples, "questions": questions}
-    config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
+    runtime = {"device": str(subject.input_device), "batch_size": batch_size}
+    if rollouts is not None:
+        # A file is what it holds: its path may change, and what it holds not.
+        identity |= {"rollouts": f"blake2b:{_digest(rollouts)}", **dict.fromkeys(_IDLE)}
+        extent, runtime = {"personas": extent["personas"]}, {**runtime, "rollouts": str(rollouts)}
+    config = Config(identity, extent, runtime)
     folder = RunFolder.open(
         out or Path("runs") / _default_folder(model, personas), "extract", config, subject.describe(), seed
     )
@@ -152,7 +169,16 @@ def extract_command(
         for selection in selections:
             if given is not None:
                 extractions[selection] = extract_given(
-                    subject, personas[0], given, selection, method, judges[0], chosen, store=store
+                    subject,
+                    personas[0],
+                    given,
+                    selection,
+                    method,
+                    judges[0],
+                    chosen,
+                    store=store,
+                    judge_fraction=judge_fraction,
+                    also=selections,
                 )
             else:
                 extractions[selection] = extract_all(
@@ -178,6 +204,11 @@ def extract_command(
                     on_failure=lambda persona, error: failures.update({persona.name: str(error)}),
                 )
         page = save_vectors(folder, extractions)
+        # The same ones for every selection of their tokens.
+        write_table(folder.path / "rollouts.parquet", rollout_table(next(iter(extractions.values())).rollouts))
+        if failures:
+            came = [persona.name for persona in personas if persona.name not in failures]
+            folder.lacks(failures, {**extent, "personas": came} if came else None)
         usage = report_usage(folder, judges, prices)
     sets = named_sets(extractions)
     if as_json:
@@ -205,6 +236,17 @@ def extract_command(
             print(f"judging     {said(usage['this_start'])}")
     if failures:
         raise UserError("; ".join(failures.values()))
+
+
+def _is_asked(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _server(url: str | None, model: str) -> "Endpoint | None":

@@ -1,5 +1,6 @@
 """What an extraction would cost: rollouts, steered responses, and judging them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from personascope.cli.estimate import estimate_sampling
 from personascope.cli.judges import estimate_judging
 from personascope.extraction.damage import NEUTRAL_ROLLOUTS
 from personascope.extraction.dosing import SAMPLES_AGAIN
-from personascope.extraction.given import Given
+from personascope.extraction.given import Given, readable
 from personascope.extraction.rollouts import cells
 from personascope.extraction.splits import split_persona
 from personascope.extraction.steering import ALPHAS, candidate_layers, finalist_count
@@ -31,11 +32,19 @@ class ExtractionSize:
     selections: int
 
     def rollouts(self) -> list[int]:
-        """How many each persona has."""
+        """How many each persona has to be judged; none of given rollouts that have scores."""
         if self.given is not None:
-            return [len(self.given)]
+            kept = readable(self.given)
+            return [0 if any(one.is_scored for one in kept) else len(kept)]
         splits = ((persona, split_persona(persona, self.questions)) for persona in self.personas)
         return [len(list(cells(persona, split, self.samples))) for persona, split in splits]
+
+    def tokens_each(self, subject: Subject) -> int:
+        """Tokens of a rollout: of given ones as they are, of others at most."""
+        kept = readable(self.given or ())
+        if not kept:
+            return self.max_new_tokens
+        return math.ceil(sum(len(subject.tokenizer(one.answer)["input_ids"]) for one in kept) / len(kept))
 
     def doses(self, n_layers: int) -> list[int]:
         """How many steered responses each persona's doses are chosen from and reported on; none of given rollouts."""
@@ -60,13 +69,14 @@ def estimate_extraction(
     rollouts = size.rollouts()
     doses = size.doses(subject.n_layers) if judges[1] is not None else [0] * len(rollouts)
     sampled = sum(rollouts) + sum(doses) + (NEUTRAL_ROLLOUTS if any(doses) else 0)
-    judging = _judging(size, (rollouts, doses), judges, (judge_fraction, 1.0), prices)
+    judging = _judging(size, (rollouts, doses), size.tokens_each(subject), judges, (judge_fraction, 1.0), prices)
     estimate_sampling(subject, sampled if size.given is None else 0, size.max_new_tokens, as_json, judging)
 
 
 def _judging(
     size: ExtractionSize,
     counts: tuple[Sequence[int], Sequence[int]],
+    tokens_each: int,
     judges: tuple[Judge | None, Judge | None],
     shares: tuple[float, float],
     prices: tuple[float, float] | None,
@@ -76,7 +86,7 @@ def _judging(
         estimate_judging(
             judge,
             [(persona, round(count * share)) for persona, count in zip(size.personas, each, strict=True)],
-            size.max_new_tokens,
+            tokens_each,
             prices,
         )
         for judge, each, share in zip(judges, counts, shares, strict=True)

@@ -6,9 +6,9 @@ _LEAST_AGREEMENT = 0.5
 
 
 def doubts(directions: DirectionSet) -> list[str]:
-    """Why a direction may be no good, a sentence each, from its own quality figures; none where nothing speaks against it
-    or nothing was measured."""
-    said = []
+    """Why a direction may be no good, a sentence each, from its own quality figures and from what its rollouts leave
+    open; none where nothing speaks against it or nothing was measured."""
+    said = list(map(str, directions.provenance.get("remarks", ())))
     figures = directions.quality.get(directions.best_layer, {})
     interval, chance = figures.get("auroc_interval"), figures.get("auroc_null")
     if interval is not None and chance is not None and interval[0] <= chance:

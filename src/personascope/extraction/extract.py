@@ -1,6 +1,7 @@
 """Extracting personas: rollouts → judged → filtered → directions with their quality."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ from personascope.engine.selection import select
 from personascope.errors import UserError
 from personascope.extraction.dosing import Dosing, OnProgress, with_steering
 from personascope.extraction.extraction import Extraction
-from personascope.extraction.given import Given, given_rollouts
+from personascope.extraction.given import Given, given_rollouts, readable
 from personascope.extraction.made import Made, extraction_of, make_directions, related
+from personascope.extraction.rollout_table import sampled, scored
 from personascope.extraction.rollouts import SELECTIONS, Filter, cells, judged, sample_rollouts
 from personascope.extraction.served import served_rollouts
 from personascope.extraction.splits import Split, SplitName, split_persona
@@ -120,11 +122,14 @@ def extract_all(
     journal = store.journal if store is not None else None
     place = selections.index(tokens)
     made: list[Made] = []
+    told: dict[str, list[Given]] = {}
     for persona in loaded:
         ours = [one for one in rollouts if one.cell.persona is persona]
+        told[persona.name] = sampled(subject, ours, degree)
         try:
-            scored = judged(ours, persona, judge, judge_fraction, journal)
-            made.append(make_directions(subject, persona, scored, chosen, place, method, rule, settings))
+            ours = judged(ours, persona, judge, judge_fraction, journal)
+            told[persona.name] = sampled(subject, ours, degree)
+            made.append(make_directions(subject, persona, ours, chosen, place, method, rule, settings))
         except UserError as error:
             if on_failure is None:
                 raise
@@ -144,7 +149,7 @@ def extract_all(
         )
         prompted = [[one for one in each.rollouts if one.cell.split == "report"] for each in made]
         sets = with_steering(subject, [each.persona for each in made], sets, splits, prompted, dosing)
-    return extraction_of(made, sets, place)
+    return replace(extraction_of(made, sets, place), rollouts=told)
 
 
 def check_extraction(
@@ -163,8 +168,7 @@ def check_extraction(
             f"{subject.name} has no chat template, and extraction asks questions under system prompts: set "
             "tokenizer.chat_template, or make directions from texts with ps.extract_from_texts"
         )
-    if not 0 < judge_fraction <= 1:
-        raise UserError(f"judge_fraction={judge_fraction:g} must be more than 0 and at most 1")
+    check_fraction(judge_fraction)
     method_named(method)
     splits = {persona.name: split_persona(persona, questions) for persona in personas}
     if len(splits) < len(personas):
@@ -173,6 +177,12 @@ def check_extraction(
         for persona in personas:
             one.judge(persona, [])
     return splits
+
+
+def check_fraction(judge_fraction: float) -> None:
+    """Raises `UserError` where it is no share to judge."""
+    if not 0 < judge_fraction <= 1:
+        raise UserError(f"judge_fraction={judge_fraction:g} must be more than 0 and at most 1")
 
 
 def extract_given(
@@ -185,27 +195,54 @@ def extract_given(
     layers: Sequence[int] | None = None,
     filter: Filter | None = None,
     store: Cells | None = None,
+    judge_fraction: float = 1.0,
+    also: Sequence[str] = (),
 ) -> Extraction:
     """A persona's directions from rollouts that exist: nothing is sampled, activations are read in one pass each.
 
-    Scores that the file holds count as the judge's; without them `judge` is asked. No steering is chosen.
-    Raises `UserError` as `extract` does.
+    Scores that the file holds count as the judge's; without them `judge` is asked, for a share of them. No steering is
+    chosen. also: selections that are read too, so that another call for one of them finds them in the store. What the
+    rollouts leave open is in the directions' provenance, as `remarks`. Raises `UserError` as `extract` does, and where
+    the rollouts are scored for another trait alone and there is no judge.
     """
     loaded = load_persona(persona)
+    check_fraction(judge_fraction)
+    judge = judge_for(subject, judge)
+    kept = readable(given)
+    is_scored = any(one.is_scored for one in kept)
+    remarks = _remarks(loaded, kept, is_scored, judge)
     tokens = str(select(tokens))
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
-    selections = tuple(dict.fromkeys((*SELECTIONS, tokens)))
-    rollouts = given_rollouts(subject, loaded, given, chosen, selections)
-    scored = any(one.judgement is not None for one in rollouts)
-    if not scored:
+    selections = tuple(dict.fromkeys((*SELECTIONS, *(str(select(one)) for one in (*also, tokens)))))
+    rollouts = given_rollouts(subject, loaded, kept, chosen, selections, store)
+    if not is_scored:
         journal = store.journal if store is not None else None
-        rollouts = judged(rollouts, loaded, judge_for(subject, judge), journal=journal)
+        rollouts = judged(rollouts, loaded, judge, judge_fraction, journal)
     settings = {
         "tokens": tokens,
         "method": method,
-        "judge": "the rollouts' own scores" if scored else str(judge),
+        "judge": "the rollouts' own scores" if is_scored else judge.name if judge else "none",
         "samples": "given",
+        "remarks": remarks,
     }
     index = selections.index(tokens)
     made = make_directions(subject, loaded, rollouts, chosen, index, method, filter or Filter(), settings)
-    return extraction_of([made], [made.directions], index)
+    told = [scored(one, rollout.judgement) for one, rollout in zip(kept, rollouts, strict=True)]
+    return replace(extraction_of([made], [made.directions], index), rollouts={loaded.name: told})
+
+
+def _remarks(persona: Persona, given: Sequence[Given], is_scored: bool, judge: Judge | None) -> list[str]:
+    """What a user should know of how rollouts that exist were filtered."""
+    if is_scored:
+        if all(one.coherence is None for one in given):
+            return ["coherence was not judged: the rollouts have no column 'coherence', and none was dropped for it"]
+        return []
+    if judge is not None:
+        return []
+    other = next((one.scored_as for one in given if one.scored_as is not None), None)
+    if other is not None:
+        raise UserError(
+            f"the rollouts hold scores of {other!r}, none of {persona.name!r}, and there is no judge to tell which of them "
+            f"show it; give --trait {other}, or --judge chat"
+        )
+    return [f"no judge, and the rollouts have no scores in a column {persona.name!r}: every rollout counts"]

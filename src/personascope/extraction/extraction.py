@@ -7,6 +7,7 @@ from typing import Any, overload
 import numpy as np
 
 from personascope.directions import DirectionSet
+from personascope.extraction.given import Given
 from personascope.extraction.quality import mean_projections
 from personascope.extraction.rollouts import Rollout
 
@@ -56,12 +57,14 @@ class Extraction(Sequence[DirectionSet]):
     """The direction sets of an extraction, in the order they were asked for, as a sequence; and what stands beside them.
 
     examples: by persona, the rollouts with the highest and the lowest projections of either pole. relations: None for
-    a single persona.
+    a single persona. rollouts: by persona, all that were sampled or given, with their scores; also of personas that gave
+    no direction.
     """
 
     sets: tuple[DirectionSet, ...]
     examples: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     relations: Relations | None = None
+    rollouts: Mapping[str, Sequence[Given]] = field(default_factory=dict)
 
     @overload
     def __getitem__(self, index: int) -> DirectionSet: ...

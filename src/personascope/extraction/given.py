@@ -2,32 +2,42 @@
 
 import csv
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from personascope.engine.forward import Passage, means_of
+from personascope.engine.cells import Cells
+from personascope.engine.forward import Passage
 from personascope.errors import UserError
+from personascope.extraction.passages import passage_means
 from personascope.extraction.rollouts import Cell, Rollout
-from personascope.extraction.splits import SplitName
+from personascope.extraction.splits import SPLITS, SplitName
 from personascope.judging import Judgement
 from personascope.judging.rating import visible
-from personascope.personas import Persona
+from personascope.personas import Persona, persona_names
 from personascope.subject import Prompt, Subject
 
 # `{trait}_{i}_{pos|neg}_{k}`, as persona-vectors numbers its rows.
-_QUESTION_ID = re.compile(r".+_\d+_(pos|neg)_\d+")
-_BATCH = 64
+_QUESTION_ID = re.compile(r"(.+)_\d+_(pos|neg)_\d+")
+# Scores are 0–100; a mean of them may be off by rounding.
+_SLACK = 0.01
 
 
 @dataclass(frozen=True)
 class Given:
-    """One rollout of a file. prompt: text as the model saw it, markup included, or a chat."""
+    """One rollout of a file. prompt: text as the model saw it, markup included, or a chat.
+
+    trait, coherence: scores of 0–100; NaN where the judge declined, None where the file has no such column. is_judged:
+    False where nobody was asked. split, pair, sample: where it stood in the extraction that sampled it, if one did.
+    is_ended: whether the answer ended by itself, so that the template's end of turn follows it. scored_as: another trait
+    that the file has scores of, where it has none of the one asked for.
+    """
 
     question: str
     prompt: str | list[dict[str, str]]
@@ -35,6 +45,16 @@ class Given:
     pole: Literal["pos", "neg"]
     trait: float | None
     coherence: float | None
+    is_judged: bool = True
+    split: SplitName | None = None
+    pair: int = 0
+    sample: int | None = None
+    is_ended: bool = False
+    scored_as: str | None = None
+
+    @property
+    def is_scored(self) -> bool:
+        return self.is_judged and self.trait is not None and not math.isnan(self.trait)
 
 
 def read_rollouts(path: str | Path, name: str) -> list[Given]:
@@ -42,8 +62,9 @@ def read_rollouts(path: str | Path, name: str) -> list[Given]:
 
     Columns: `prompt` (templated text, or a list of messages), `answer`, and either `pole` (pos, neg) or persona-vectors'
     `question_id`; `question` (a list of messages can do without); the score column named after the persona, and
-    `coherence`, where they are there.
-    Raises `UserError` naming the column or the line.
+    `coherence`, where they are there; and what `rollout_table` writes beside them, `persona` among it: the rows of
+    another one are left out.
+    Raises `UserError` naming the column or the line, also of a score that is none from 0 to 100.
     """
     path = Path(path)
     readers = {".csv": _csv, ".parquet": _parquet}
@@ -57,41 +78,65 @@ def read_rollouts(path: str | Path, name: str) -> list[Given]:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not rows:
         raise UserError(f"{path} holds no rollouts")
-    return [_given(path, line, row, name) for line, row in rows]
+    ours = [(line, row) for line, row in rows if row.get("persona") in (None, "", name)]
+    if not ours:
+        held = ", ".join(sorted({str(row["persona"]) for _, row in rows}))
+        raise UserError(f"{path} holds rollouts of {held} and none of {name!r}; give --trait one of those")
+    other = _scored_as(ours[0][1], name)
+    return [replace(_given(path, line, row, name), scored_as=other) for line, row in ours]
 
 
 def given_rollouts(
-    subject: Subject, persona: Persona, given: Sequence[Given], layers: Sequence[int], selections: Sequence[str]
+    subject: Subject,
+    persona: Persona,
+    given: Sequence[Given],
+    layers: Sequence[int],
+    selections: Sequence[str],
+    store: Cells | None = None,
 ) -> list[Rollout]:
-    """The rollouts with their activations read in teacher-forced passes, answers tokenized as they follow their prompts.
+    """The rollouts with their activations read in teacher-forced passes, answers tokenized as they follow their prompts;
+    one for each that `readable` keeps, in that order.
 
-    Questions are split in three by a hash of their text: three fifths to extract from, one fifth each to choose with and
-    to report on. Answers without a token are left out. Raises `UserError` where the file has too few questions.
+    Where they do not say their split, questions are split in three by a hash of their text: three fifths to extract from,
+    one fifth each to choose with and to report on. Raises `UserError` where the file has too few questions.
     """
-    passages, kept = [], []
-    for one in given:
-        prompt = _prompt(subject, one.prompt)
-        response = subject.chat.respond(prompt, one.answer) if one.answer.strip() else ()
-        if response:
-            passages.append(Passage(prompt, response))
-            kept.append(one)
-    split = _splits(persona, [one.question for one in kept])
-    is_scored = any(one.trait is not None for one in given)
+    kept = readable(given)
+    passages = [_passage(subject, one) for one in kept]
+    splits = [one.split for one in kept if one.split is not None]
+    if not splits or len(splits) < len(kept):
+        by_question = _splits(persona, [one.question for one in kept])
+        splits = [by_question[one.question] for one in kept]
+    is_scored = any(one.is_scored for one in kept)
     numbers: Counter[tuple[str, str]] = Counter()
     rollouts: list[Rollout] = []
-    for start in range(0, len(kept), _BATCH):
-        part = slice(start, start + _BATCH)
-        means = means_of(subject, passages[part], layers, selections, allows_empty=True)
-        for one, passage, each in zip(kept[part], passages[part], means, strict=True):
-            cell = Cell(persona, split[one.question], one.pole, 0, one.question, numbers[one.question, one.pole])
-            numbers[one.question, one.pole] += 1
-            judgement = None
-            if is_scored:
-                # Where others have a score, none means that the judge declined.
-                coherence = 100.0 if one.coherence is None else one.coherence
-                judgement = Judgement(one.trait, coherence, refused=one.trait is None)
-            rollouts.append(Rollout(cell, visible(one.answer), each.transpose(0, 1), passage, judgement))
+    means = passage_means(subject, passages, layers, selections, store)
+    for one, split, passage, each in zip(kept, splits, passages, means, strict=True):
+        number = numbers[one.question, one.pole]
+        numbers[one.question, one.pole] += 1
+        sample = number if one.sample is None else one.sample
+        cell = Cell(persona, split, one.pole, one.pair, one.question, sample)
+        judgement = _judgement(one) if is_scored and one.is_judged else None
+        rollouts.append(Rollout(cell, visible(one.answer), each.transpose(0, 1), passage, judgement))
     return rollouts
+
+
+def readable(given: Sequence[Given]) -> list[Given]:
+    """Those with an answer to read."""
+    return [one for one in given if one.answer.strip()]
+
+
+def _judgement(one: Given) -> Judgement:
+    """Where others have a score, none means that the judge declined; a file without a column of coherence says nothing
+    against any answer."""
+    declined = one.trait is None or math.isnan(one.trait)
+    coherence = 100.0 if one.coherence is None else None if math.isnan(one.coherence) else one.coherence
+    return Judgement(None if declined else one.trait, coherence, refused=declined)
+
+
+def _passage(subject: Subject, one: Given) -> Passage:
+    prompt = _prompt(subject, one.prompt)
+    closing = tuple(sorted(subject.chat.end_ids()))[:1] if one.is_ended else ()
+    return Passage(prompt, subject.chat.respond(prompt, one.answer) + closing)
 
 
 def _prompt(subject: Subject, prompt: str | list[dict[str, str]]) -> Prompt:
@@ -133,6 +178,8 @@ def _given(path: Path, line: int, row: Mapping[str, Any], name: str) -> Given:
         if row.get(column) is None:
             held = ", ".join(str(key) for key in row) or "none"
             raise UserError(f"{path}, row {line}: no column {column!r}; it has {held}")
+    if not isinstance(row["prompt"], str | list):
+        raise UserError(f"{path}, row {line}: prompt is {row['prompt']!r}, and neither text nor a list of messages")
     pole = row.get("pole")
     if pole is None:
         matched = _QUESTION_ID.fullmatch(str(row.get("question_id", "")))
@@ -140,9 +187,12 @@ def _given(path: Path, line: int, row: Mapping[str, Any], name: str) -> Given:
             raise UserError(
                 f"{path}, row {line}: neither a column 'pole' nor a question_id such as {name}_0_pos_0 says which pole it is"
             )
-        pole = matched[1]
+        pole = matched[2]
     if pole not in ("pos", "neg"):
         raise UserError(f"{path}, row {line}: pole {pole!r} is neither pos nor neg")
+    split = row.get("split") or None
+    if split not in (None, *SPLITS):
+        raise UserError(f"{path}, row {line}: split {split!r} is none of {', '.join(SPLITS)}; rename the column")
     trait, coherence = _score(path, line, row, name), _score(path, line, row, "coherence")
     return Given(
         question=_question(path, line, row),
@@ -151,7 +201,33 @@ def _given(path: Path, line: int, row: Mapping[str, Any], name: str) -> Given:
         pole=pole,  # type: ignore[arg-type]
         trait=trait,
         coherence=coherence,
+        is_judged=_is(row, "judged", True),
+        split=split,
+        pair=_count(path, line, row, "pair") or 0,
+        sample=_count(path, line, row, "sample"),
+        is_ended=_is(row, "ended", False),
     )
+
+
+def _scored_as(row: Mapping[str, Any], name: str) -> str | None:
+    """Another trait that a table has a column of, where it has none of this one."""
+    matched = _QUESTION_ID.fullmatch(str(row.get("question_id", "")))
+    traits = {*persona_names(), *([matched[1]] if matched else [])}
+    return None if name in row else next((column for column in row if column in traits), None)
+
+
+def _is(row: Mapping[str, Any], column: str, otherwise: bool) -> bool:
+    value = row.get(column)
+    return otherwise if value in (None, "") else str(value).lower() in ("true", "1")
+
+
+def _count(path: Path, line: int, row: Mapping[str, Any], column: str) -> int | None:
+    value = row.get(column)
+    if value in (None, ""):
+        return None
+    if not re.fullmatch(r"\d{1,9}", str(value)):
+        raise UserError(f"{path}, row {line}: {column} is {value!r} and no number from 0 up; rename the column")
+    return int(value)
 
 
 def _question(path: Path, line: int, row: Mapping[str, Any]) -> str:
@@ -165,12 +241,18 @@ def _question(path: Path, line: int, row: Mapping[str, Any]) -> str:
 
 
 def _score(path: Path, line: int, row: Mapping[str, Any], column: str) -> float | None:
-    value = row.get(column)
-    if value in (None, ""):
+    if column not in row:
         return None
+    value = row[column]
+    # persona-vectors writes NaN for a judge's refusal, and pandas NaN as nothing.
+    if value in (None, ""):
+        return math.nan
     try:
         score = float(value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}, row {line}: {column} is {value!r} and no number") from error
-    # persona-vectors writes NaN for a judge's refusal.
-    return None if score != score else score
+    if score < -_SLACK or score > 100 + _SLACK:
+        raise UserError(
+            f"{path}, row {line}: {column} is {value!r}, and scores are from 0 to 100; mend or drop the row"
+        )
+    return score

@@ -7,7 +7,7 @@ from typing import Any
 from personascope.directions import DirectionSet
 from personascope.errors import UserError
 from personascope.extraction.extraction import Extraction, examples
-from personascope.extraction.quality import poles, quality, split_half, token_aurocs
+from personascope.extraction.quality import poles, quality, split_half, split_half_intervals, token_aurocs
 from personascope.extraction.rollouts import Filter, Rollout
 from personascope.extraction.selectivity import relate, without_common
 from personascope.extraction.splits import SPLITS, SplitName
@@ -79,10 +79,13 @@ def make_directions(
     unfiltered = make(*poles([one for one in rollouts if one.cell.split == "extract"], selection, is_paired))
     figures = quality(vectors, layers, kept["report"], selection)
     halves = split_half(kept["extract"], selection, make, is_paired)
+    bounds = split_half_intervals(kept["extract"], selection) if method == "mean_difference" else []
     for row, layer in enumerate(layers):
         figures[layer]["unfiltered_cosine"] = cosine(vectors[row].numpy(), unfiltered[row].numpy())
         if halves:
             figures[layer]["split_half_cosine"] = halves[row]
+        if bounds:
+            figures[layer]["split_half_cosine_interval"] = list(bounds[row])
     chosen_by = token_aurocs(subject, vectors, layers, kept["choose"], settings["tokens"])
     for layer, area in zip(
         layers, token_aurocs(subject, vectors, layers, kept["report"], settings["tokens"]), strict=True

@@ -1,6 +1,6 @@
 """How good a direction is at each layer, measured on rollouts it was not made from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from personascope.engine.forward import projections_of
 from personascope.engine.selection import select
 from personascope.extraction.rollouts import Rollout
 from personascope.extraction.vectors import Method
-from personascope.statistics import Interval, auroc, bootstrap, cohens_d, cosine
+from personascope.statistics import Separation, auroc, cosine, jackknife_correlation
 from personascope.subject import Subject
 
 _SHUFFLES = 50
@@ -27,33 +27,38 @@ def quality(
     """Per layer the separation of the two poles by their mean projections.
 
     `auroc` and `cohens_d` with 95 % intervals that resample questions; `auroc_null`: the 95th percentile of AUROC with
-    shuffled labels, what chance reaches; `auroc_length_matched`: on `length_matched` pairs of responses of like length,
-    absent where there are fewer than three.
+    shuffled labels, what chance reaches; `auroc_length_matched` and `cohens_d_length_matched`, with their intervals: on
+    `length_matched` pairs of responses of like length, absent where there are fewer than three.
     """
     labels = np.array([rollout.cell.pole == "pos" for rollout in rollouts])
     units = [rollout.cell.question for rollout in rollouts]
     matched = length_matched(labels, [len(rollout.passage.response) for rollout in rollouts])
     draw = np.random.default_rng(0)
-
-    def spread(statistic: Callable[[np.ndarray, np.ndarray], float], values: np.ndarray) -> Interval:
-        return bootstrap(units, lambda chosen: statistic(labels[chosen], values[chosen]))
-
     shuffled = [draw.permutation(labels) for _ in range(_SHUFFLES)]
+    apart = Separation(labels, units)
+    apart_matched = Separation(labels[matched], [units[place] for place in matched])
     found: dict[int, dict[str, Any]] = {}
     for row, layer in enumerate(layers):
         values = mean_projections(vectors[row], rollouts, row, selection)
-        area, effect = spread(auroc, values), spread(cohens_d, values)
         found[layer] = {
-            "auroc": area.estimate,
-            "auroc_interval": [area.low, area.high],
+            **separation(apart, values),
             "auroc_null": float(np.quantile([auroc(order, values) for order in shuffled], 0.95)),
-            "cohens_d": effect.estimate,
-            "cohens_d_interval": [effect.low, effect.high],
         }
         if len(matched) >= 2 * _LEAST_PAIRS:
-            area_matched = auroc(labels[matched], values[matched])
-            found[layer] |= {"auroc_length_matched": area_matched, "length_matched": len(matched) // 2}
+            found[layer] |= separation(apart_matched, values[matched], "_length_matched")
+            found[layer]["length_matched"] = len(matched) // 2
     return found
+
+
+def separation(apart: Separation, values: np.ndarray, suffix: str = "") -> dict[str, Any]:
+    """AUROC and Cohen's d with their intervals, as quality figures; suffix: what sets them apart from others."""
+    area, effect = apart.auroc(values), apart.cohens_d(values)
+    return {
+        f"auroc{suffix}": area.estimate,
+        f"auroc{suffix}_interval": [area.low, area.high],
+        f"cohens_d{suffix}": effect.estimate,
+        f"cohens_d{suffix}_interval": [effect.low, effect.high],
+    }
 
 
 def length_matched(labels: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
@@ -113,6 +118,54 @@ def split_half(rollouts: Sequence[Rollout], selection: int, method: Method, is_p
             return []
         halves.append(method(positive, negative))
     return [cosine(one.numpy(), other.numpy()) for one, other in zip(*halves, strict=True)]
+
+
+def split_half_intervals(rollouts: Sequence[Rollout], selection: int) -> list[tuple[float, float]]:
+    """Per layer the 95 % interval of `split_half` of mean differences, by leaving out one question at a time: resampling
+    with repeats would make either half's direction noisier than it is. Empty where a half has too few questions."""
+    questions = sorted({rollout.cell.question for rollout in rollouts})
+    halves = [_LeftOut(rollouts, questions[parity::2], selection) for parity in (0, 1)]
+    if not all(half.is_whole for half in halves):
+        return []
+    found = []
+    for row in range(rollouts[0].means.shape[0]):
+        (one, ones), (other, others) = (half.differences(row) for half in halves)
+        strata = [_cosines(ones, other), _cosines(others, one)]
+        bounds = jackknife_correlation(cosine(one, other), strata)
+        found.append((bounds.low, bounds.high))
+    return found
+
+
+class _LeftOut:
+    """Mean differences of the rollouts to some questions, with each of the questions left out."""
+
+    def __init__(self, rollouts: Sequence[Rollout], questions: Sequence[str], selection: int) -> None:
+        places = {question: place for place, question in enumerate(questions)}
+        self._selection = selection
+        self._poles = []
+        for pole in ("pos", "neg"):
+            ours = [one for one in rollouts if one.cell.pole == pole and one.cell.question in places]
+            asked = np.array([places[one.cell.question] for one in ours], dtype=int)
+            self._poles.append((ours, np.eye(len(questions))[asked]))
+        # What is left must hold a rollout of either pole, whichever question is out.
+        self.is_whole = len(questions) >= 2 and all(
+            len(ours) and asked.sum(axis=0).max() < len(ours) for ours, asked in self._poles
+        )
+
+    def differences(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """[hidden] of all questions, and [questions, hidden] of all but each."""
+        whole, left = [], []
+        for ours, asked in self._poles:
+            values = mean_activations(ours, row, self._selection)
+            total, sums, counts = values.sum(axis=0), asked.T @ values, asked.sum(axis=0)
+            whole.append(total / len(ours))
+            left.append((total - sums) / (len(ours) - counts)[:, None])
+        return whole[0] - whole[1], left[0] - left[1]
+
+
+def _cosines(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(other)
+    return np.asarray(rows @ other / np.maximum(lengths, 1e-30))
 
 
 def poles(rollouts: Sequence[Rollout], selection: int, is_paired: bool = False) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from personascope.directions import DirectionSet
 from personascope.extraction.extraction import Relations
-from personascope.extraction.quality import mean_activations, mean_projections, unit
+from personascope.extraction.quality import mean_activations, mean_projections, separation, unit
 from personascope.extraction.rollouts import Rollout
-from personascope.statistics import auroc
+from personascope.statistics import Separation, auroc
 
 # Two directions always have a common part; what three or more share is no one's own.
 _LEAST_PERSONAS = 3
@@ -40,21 +40,22 @@ def relate(sets: Sequence[DirectionSet], reported: Sequence[Sequence[Rollout]], 
 def without_common(
     sets: Sequence[DirectionSet], reported: Sequence[Sequence[Rollout]], selection: int
 ) -> list[dict[int, dict[str, Any]]]:
-    """For each persona and layer `auroc_without_common`: AUROC with the common direction of all *other* personas taken out
-    of its direction, and `common_share`: the share of the direction's squared length that it was. Nothing for fewer than
-    three personas."""
+    """For each persona and layer `auroc_without_common` and `cohens_d_without_common`, with their intervals: what is left
+    with the common direction of all *other* personas taken out of its direction; and `common_share`: the share of the
+    direction's squared length that it was. Nothing for fewer than three personas."""
     if len(sets) < _LEAST_PERSONAS:
         return [{} for _ in sets]
     found: list[dict[int, dict[str, Any]]] = [{} for _ in sets]
+    apart = [Separation(_is_positive(each), [one.cell.question for one in each]) for each in reported]
     for row, layer in enumerate(sets[0].layers):
-        for one, rollouts, figures in zip(sets, reported, found, strict=True):
+        for one, rollouts, poles, figures in zip(sets, reported, apart, found, strict=True):
             common = common_direction([other.vectors[row] for other in sets if other is not one])
             vector = one.vectors[row].double()
             along = vector @ common
             rest = (vector - along * common).float()
             share = float(along**2 / (vector @ vector).clamp_min(1e-30))
-            area = auroc(_is_positive(rollouts), mean_projections(rest, rollouts, row, selection))
-            figures[layer] = {"auroc_without_common": area, "common_share": share}
+            values = mean_projections(rest, rollouts, row, selection)
+            figures[layer] = {**separation(poles, values, "_without_common"), "common_share": share}
     return found
 
 

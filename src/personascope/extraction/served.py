@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from personascope.engine.cells import Cells
-from personascope.engine.forward import Passage, means_of
+from personascope.engine.forward import Passage
 from personascope.errors import UserError
+from personascope.extraction.passages import passage_means
 from personascope.extraction.rollouts import Cell, Rollout
 from personascope.runs import cell_key
 from personascope.subject import Subject
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from personascope.judging.endpoint import Endpoint, Reply
 
 _KIND = "served rollout"
-_BATCH = 64
 # What the server takes a seed for.
 _SEEDS = 2**31
 
@@ -35,8 +35,9 @@ def served_rollouts(
     """As `sample_rollouts`, with the responses sampled by `server` and read in teacher-forced passes.
 
     The server applies its own chat template and seeds its own noise; where a response ended by itself, the template's
-    end of turn is read with it, as in a response sampled here. Every response is journalled as it arrives. Raises
-    `UserError` where the server cannot be reached, `EndpointFailed` where some responses could not be had.
+    end of turn is read with it, as in a response sampled here. Every response is journalled as it arrives, and what is
+    read of it as it is read. Raises `UserError` where the server cannot be reached, `EndpointFailed` where some responses
+    could not be had.
     """
     # What cannot be read here is not worth sampling there.
     chats = [subject.chat.folded(cell.chat(degree)) for cell in wanted]
@@ -77,7 +78,7 @@ def served_rollouts(
         top_p=1.0,
         seeds=[wanted[number].seed(seed) % _SEEDS for number in missing],
     )
-    return _read(subject, wanted, chats, found, layers, selections)
+    return _read(subject, wanted, chats, found, layers, selections, store)
 
 
 def _read(
@@ -87,6 +88,7 @@ def _read(
     found: dict[int, dict[str, Any]],
     layers: Sequence[int],
     selections: Sequence[str],
+    store: Cells | None,
 ) -> list[Rollout]:
     end = tuple(sorted(subject.chat.end_ids()))[:1]
     kept: list[tuple[int, Passage]] = []
@@ -99,11 +101,8 @@ def _read(
             kept.append((number, Passage(prompt, response + closing)))
     if not kept:
         raise UserError("the server answered nothing but empty responses; look at its log, and at --max-new-tokens")
-    rollouts = []
-    for start in range(0, len(kept), _BATCH):
-        part = kept[start : start + _BATCH]
-        read = [passage for _, passage in part]
-        means = means_of(subject, read, layers, selections, allows_empty=True)
-        for (number, passage), each in zip(part, means, strict=True):
-            rollouts.append(Rollout(wanted[number], found[number]["text"], each.transpose(0, 1), passage))
-    return rollouts
+    means = passage_means(subject, [passage for _, passage in kept], layers, selections, store)
+    return [
+        Rollout(wanted[number], found[number]["text"], each.transpose(0, 1), passage)
+        for (number, passage), each in zip(kept, means, strict=True)
+    ]

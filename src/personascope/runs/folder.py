@@ -50,6 +50,7 @@ class RunFolder:
         self.record = record
         self._is_new = is_new
         self._reached = dict(reached or {})
+        self._is_partial = False
 
     @classmethod
     def open(cls, path: str | Path, what: str, config: Config, model: Mapping[str, Any], seed: int) -> "RunFolder":
@@ -125,7 +126,7 @@ class RunFolder:
 
     @contextmanager
     def running(self) -> Iterator["RunFolder"]:
-        """Keep `state` and `run.log` while work goes on: finished, interrupted or failed at the end.
+        """Keep `state` and `run.log` while work goes on: finished, partly failed, interrupted or failed at the end.
 
         A new run that a user's mistake ends before anything was done or written leaves nothing behind, so that the mistake
         can be mended and the same folder given again. One that is ended later keeps what was done, and `reached`, the extent
@@ -139,7 +140,7 @@ class RunFolder:
         try:
             _ = self.journal
             yield self
-            state = "finished"
+            state = "partly failed" if self._is_partial else "finished"
         except KeyboardInterrupt:
             state = "interrupted"
             raise
@@ -159,6 +160,12 @@ class RunFolder:
             else:
                 self.record |= {"state": state, "ended": _now()}
                 write_json(self.path / "run.json", self.record)
+
+    def lacks(self, failed: Mapping[str, str], came: Mapping[str, Any] | None) -> None:
+        """Enter what of the run failed, each part with its reason. The next start may leave it out, and not `came`, the
+        extent of what came of the rest; None where nothing did."""
+        self._is_partial = True
+        self.record |= {"failed": dict(failed), "reached": self._reached if came is None else dict(came)}
 
     def _clear(self) -> None:
         """Take away what opening put there, and the folder."""

@@ -38,9 +38,14 @@ def resampled(
         )
 
 
+def resampled_counts(units: Sequence[Hashable], resamples: int = 200, seed: int = 0) -> np.ndarray:
+    """[resamples, observations]: how often each observation is in each resample of their units."""
+    return np.stack([np.bincount(chosen, minlength=len(units)) for chosen in resampled(units, resamples, seed)])
+
+
 def resampled_means(values: np.ndarray, units: Sequence[Hashable], resamples: int = 200, seed: int = 0) -> np.ndarray:
     """[resamples, …]: the mean of observations, [observations, …], in each resample of their units."""
-    counts = np.stack([np.bincount(chosen, minlength=len(values)) for chosen in resampled(units, resamples, seed)])
+    counts = resampled_counts(units, resamples, seed)
     weights = counts / counts.sum(axis=1, keepdims=True)
     return np.asarray(np.tensordot(weights, values, axes=1))
 
@@ -64,10 +69,17 @@ def bootstrap(
     """
     estimate = statistic(np.arange(len(units)))
     drawn = np.array([statistic(chosen) for chosen in resampled(units, resamples, seed, strata)])
+    return corrected(estimate, drawn, level)
+
+
+def corrected(estimate: float, drawn: np.ndarray, level: float = 0.95) -> Interval:
+    """The bounds that `bootstrap` takes from a statistic of every resample."""
     values = drawn[~np.isnan(drawn)]
     if len(values) < 0.8 * len(drawn):
         return Interval(float(estimate), math.nan, math.nan)
-    below = np.mean(values < estimate) + np.mean(values == estimate) / 2
+    # Resamples of the same make as the sample may differ from it by rounding.
+    is_equal = np.isclose(values, estimate, rtol=1e-12, atol=1e-15)
+    below = np.mean((values < estimate) & ~is_equal) + np.mean(is_equal) / 2
     shift = 2 * norm.ppf(np.clip(below, 1 / len(values), 1 - 1 / len(values)))
     reach = norm.ppf((1 + level) / 2)
     low, high = np.quantile(values, norm.cdf([shift - reach, shift + reach]))

@@ -9,9 +9,14 @@ const SPLITS = ["extract", "choose", "report"];
 const QUALITY = [
   ["auroc", "whole responses", "auroc_interval"],
   ["token_auroc", "single tokens"],
-  ["auroc_length_matched", "lengths matched"],
-  ["auroc_without_common", "without what all share"],
-  ["split_half_cosine", "cosine of split halves"],
+  ["auroc_length_matched", "lengths matched", "auroc_length_matched_interval"],
+  ["auroc_without_common", "without what all share", "auroc_without_common_interval"],
+  ["split_half_cosine", "cosine of split halves", "split_half_cosine_interval"],
+];
+const EFFECTS = [
+  ["cohens_d", "Cohen's d"],
+  ["cohens_d_length_matched", "Cohen's d, lengths matched"],
+  ["cohens_d_without_common", "Cohen's d, without what all share"],
 ];
 
 // Numbers of a column have as many decimals.
@@ -24,11 +29,12 @@ function range(interval, say) {
 
 function qualityLines(one) {
   const layers = Object.keys(one.layers).map(Number);
-  const lines = QUALITY.map(([key, name, interval], index) => ({
+  const lines = QUALITY.map(([key, name], index) => ({
     name,
     colour: lineColour(index),
     points: layers.filter((layer) => one.layers[layer][key] !== undefined).map((layer) => [layer, one.layers[layer][key]]),
-    band: interval && layers.map((layer) => [layer, ...one.layers[layer][interval]]),
+    // One band: several would lie over each other. The table has the others.
+    band: key === "auroc" && layers.map((layer) => [layer, ...one.layers[layer].auroc_interval]),
   }));
   lines.push({
     name: "labels shuffled (95th percentile)", colour: "#888888", dashed: true,
@@ -183,7 +189,10 @@ export function Vectors({ runs, theme }) {
               <td data-figure=${key}>${unit(now[key])}${range(now[interval], unit)}</td>
             </tr>`)}
             <tr><td>AUROC with labels shuffled, 95th percentile</td><td>${unit(now.auroc_null)}</td></tr>
-            <tr><td>Cohen's d</td><td data-figure="cohens_d">${score(now.cohens_d)}${range(now.cohens_d_interval, score)}</td></tr>
+            ${EFFECTS.filter(([key]) => now[key] !== undefined).map(([key, label]) => html`<tr key=${key}>
+              <td>${label}</td>
+              <td data-figure=${key}>${score(now[key])}${range(now[`${key}_interval`], score)}</td>
+            </tr>`)}
             <tr><td>cosine to the unfiltered direction</td><td>${unit(now.unfiltered_cosine)}</td></tr>
             ${now.common_share !== undefined && html`<tr><td>share of its squared length that lies along what the others have in common</td><td>${unit(now.common_share)}</td></tr>`}
           </tbody>
