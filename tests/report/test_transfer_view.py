@@ -81,7 +81,14 @@ def test_it_shows_the_figures_of_the_run_down_to_single_generations(run: Path) -
             assert tab.locator(f"[data-table={name}] tbody tr").count() == rows_of, name
         tab.locator("[data-method=ridge_mapped] button").click()
         options = tab.get_by_label("condition", exact=True).locator("option").all_inner_texts()
-        assert options == ["α = 1", "α = 2", "α = 1, layers 5 → 4, 20 texts"]
+        developed = ["α = 1, development prompts", "α = 2, development prompts"]
+        assert options == ["α = 1", "α = 2", "α = 1, layers 5 → 4, 20 texts", *developed]
+        tab.get_by_label("condition", exact=True).select_option(label=developed[1])
+        listed = tab.locator("[data-list=generations] li div").all_inner_texts()
+        key = {"persona": "evil", "method": "ridge_mapped", "alpha": 2, "part": "development"}
+        ours = [row["text"].strip() for row in rows if all(row[name] == value for name, value in key.items())]
+        assert listed == ours and len(ours) == 2
+        assert tab.get_by_label("R² by rank").count() == 1
         assert tab.locator("[data-table='sweep texts'] tbody tr").count() == 2
         for group in ("controls", "rivals"):
             tab.get_by_label("methods", exact=True).select_option(group)

@@ -17,10 +17,11 @@ import personascope as ps
 from personascope.cli.main import run
 from personascope.engine.norms import median_norm
 from personascope.engine.workers import RayWorkers
-from personascope.errors import UserError
+from personascope.errors import NonFinite, UserError
 from personascope.subject import Subject
 from personascope.transfer import LinearMap, PairedActivations, TransferResult, transfer
 from personascope.transfer.conditions import METHODS
+from personascope.transfer.corpora import shipped_texts
 
 PLAIN: dict[str, Any] = {
     "source_model": "organism:llama",
@@ -66,6 +67,10 @@ def test_every_file_is_there_and_says_the_same(result: TransferResult, gemma2: S
     assert PairedActivations.read(folder, "training_pairs.json").texts == 150
     settings = json.loads((folder / "cv_results.json").read_text())["settings"]
     assert [(one["source_layer"], one["texts"]) for one in settings] == [(5, 150), (3, 150), (5, 50)]
+    assert ["reduced_rank" in one["maps"] for one in settings] == [True, False, False]
+    reduced = settings[0]["maps"]["reduced_rank"]
+    assert max(reduced["choice_r2"]) == pytest.approx(reduced["r2"]) and len(reduced["ranks"]) > 3
+    assert reduced["choice_r2"][-1] == pytest.approx(settings[0]["maps"]["ridge"]["r2"], abs=1e-6), "full rank is ridge"
     for name in ("mapping_analysis", "figures/coherence_vs_trait", "figures/dose_response"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for name in ("layer_ablation", "training_ablation"):
@@ -109,6 +114,10 @@ def test_the_results_hold_every_comparison_and_a_page_is_made_of_the_files(
         figures = f"{one['difference']:+.1f} | {one['p']:.3f} | {one['corrected']:.3f}"
         assert f"| {one['method']} | {one['against']} | {figures} |" in written
     assert "Against the planted truth" in written
+    row = next(line for line in written.splitlines() if line.startswith("| oracle |"))
+    main = [one for one in found["geometry"] if all(one[name] == value for name, value in found["main"].items())]
+    ceilings = [one["ceiling"] for one in main if one["method"] == "oracle"]
+    assert row.split(" | ")[7] == f"{sum(ceilings) / len(ceilings):.2f}"
     assert not (result.folder / "report.html").exists()
     assert run(["report", str(result.folder), "--out", str(tmp_path / "r.html")]) == 0
     held = re.search(r'<script type="application/json" id="runs">(.*?)</script>', (tmp_path / "r.html").read_text())
@@ -218,6 +227,9 @@ def test_a_method_without_a_vector_is_left_out_with_a_remark(llama: Subject, gem
     methods = {(one.persona, one.row.method) for one in found.summary.evaluations} - {("pirate", "baseline")}
     assert methods == {("evil", one) for one in ("baseline", "ridge_mapped", "oracle")}
     assert "oracle of 'pirate' is left out: its vector at layer 4 is all zeros." in found.markdown
+    alone = found.verdicts["pirate"]
+    assert alone.reading == "not compared" and "ridge_mapped and oracle came out without a vector" in alone.sentence
+    assert "leaves out pirate" not in found.markdown
 
 
 def test_each_model_is_loaded_twice_however_many_corpora(
@@ -241,7 +253,9 @@ def test_two_models_of_one_name_are_refused(llama: Subject, gemma2: Subject, tmp
     assert not (tmp_path / "t").exists()
 
 
-def test_models_with_nothing_planted_need_a_corpus(tmp_path: Path) -> None:
+def test_models_with_nothing_planted_run_on_what_ships_and_are_told_to_give_a_corpus(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The methodology's own keys, of models that are no organisms."""
     source, target = tiny_subject("llama"), tiny_subject("gpt2")
     texts = {
@@ -261,13 +275,79 @@ def test_models_with_nothing_planted_need_a_corpus(tmp_path: Path) -> None:
         "persona_datasets": {"pirate": texts, "teen": {**texts, "description": "Is an anxious teenager."}},
         "max_new_tokens": 6,
     }
-    with pytest.raises(UserError, match=r"mixed is drawn from an organism's grammar.* write corpus: FILE"):
-        transfer(plain, source, target)
+    for corpus in ("mixed", "neutral"):
+        with pytest.raises(UserError, match=r"is drawn from an organism's grammar.* write corpus: FILE"):
+            transfer({**plain, "corpus": corpus}, source, target)
     assert not (tmp_path / "t").exists()
+    few = {
+        **plain,
+        "methods": ["ridge_mapped"],
+        "n_training_samples": 5_000,
+        "sweep": {"n_training_samples": [40, 6_000]},
+    }
+    few["output_dir"] = tmp_path / "s"
+    shipped = transfer(few, source, target)
+    count = len(shipped_texts())
+    assert 500 < count < 5_000 and not {*texts["positive_texts"], *texts["negative_texts"]} & {*shipped_texts()}
+    assert sorted({one.texts for one in shipped.maps}) == [40, count]
+    remark = f"fitted on {count} short texts that ship with Personascope, in place of the 6,000 asked for"
+    assert remark in shipped.markdown and remark in caplog.text and "give thousands of texts" in caplog.text
+    assert shipped.aggregated["corpus"] == "shipped"
+    (tmp_path / "e.json").write_text(json.dumps({**few, "output_dir": str(tmp_path / "s")}))
+    assert transfer(tmp_path / "e.json", source, target).aggregated == shipped.aggregated, "from a file as from values"
     (tmp_path / "texts.txt").write_text("\n".join(f"Take {number} barrels to the ship." for number in range(12)))
     found = transfer({**plain, "corpus": str(tmp_path / "texts.txt")}, source, target)
     assert found.verdict.reading == "not judged"
     assert len(found.summary.conditions) == 2 * 2 * (1 + 5 * 2), "parts, personas, the baseline and methods by α"
+
+
+def test_both_models_rollouts_are_given_to_workers(llama: Subject, gemma2: Subject, tmp_path: Path) -> None:
+    """Each model's workers are there for its own rows, one model's at a time; without rollouts the source's are not."""
+    begun: list[str] = []
+
+    @contextmanager
+    def working(subject: Subject) -> Iterator[None]:
+        begun.append(subject.name)
+        yield
+        begun.append("")
+
+    plain = {**FEW, "n_test_prompts": 1, "n_development_prompts": 1, "max_new_tokens": 4, "personas": ["evil"]}
+    transfer({**plain, "output_dir": tmp_path / "a"}, llama, gemma2, working=working)
+    assert begun == [gemma2.name, "", llama.name, "", gemma2.name, ""]
+    begun.clear()
+    transfer(
+        {**plain, "personas": {"evil": texts_of(llama, "evil")}, "output_dir": tmp_path / "b"},
+        llama,
+        gemma2,
+        working=working,
+    )
+    assert begun == [gemma2.name, ""]
+
+
+def test_a_damaged_map_is_fitted_again_and_a_failure_stands_in_the_log(
+    llama: Subject, gemma2: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {**FEW, "personas": {"evil": texts_of(llama, "evil")}, "output_dir": tmp_path / "t"}
+    plain |= {"methods": ["ridge_mapped", "procrustes_whitened", "oracle"], "n_test_prompts": 1, "max_new_tokens": 4}
+    first = transfer(plain, llama, gemma2)
+    assert {one.row.method for one in first.summary.evaluations} >= {"procrustes_whitened"}
+    kinds = next(iter(first.maps.values()))["evil"]
+    assert kinds["procrustes_whitened"].method == "whitened procrustes"
+    files = sorted((tmp_path / "t" / "maps").iterdir())
+    assert [one.name.split("-")[0] for one in files] == ["procrustes_whitened", "reduced_rank", "ridge"]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:100])
+    again = transfer(plain, llama, gemma2)
+    assert again.aggregated == first.aggregated
+    assert all(LinearMap.load(file).texts == 30 for file in files)
+
+    def broken(*_: Any) -> None:
+        raise NonFinite("layer 2 holds NaN in text 7")
+
+    monkeypatch.setattr(import_module("personascope.transfer.experiment"), "evaluate", broken)
+    with pytest.raises(NonFinite):
+        transfer(plain, llama, gemma2)
+    assert "ERROR layer 2 holds NaN in text 7" in (tmp_path / "t" / "experiment.log").read_text()
 
 
 def test_workers_sample_what_would_be_sampled_here(llama: Subject, tmp_path: Path) -> None:

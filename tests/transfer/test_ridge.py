@@ -284,6 +284,8 @@ def test_bad_numbers_are_named() -> None:
         ({"lambdas": [1.0, -1.0]}, "not a penalty"),
         ({"lambdas": [float("nan")]}, "not a penalty"),
         ({"folds": 1}, "2 or more"),
+        ({"folds": True}, "2 or more"),
+        ({"folds": 2.5}, "2.5 is no whole number"),
     ],
 )
 def test_bad_input_is_refused(change: dict, words: str) -> None:
@@ -311,3 +313,8 @@ def test_gathered_sums_serve_any_fit() -> None:
     gram = gather([(X, Y, GROUPS)])
     assert torch.equal(ridge(gram, LAMBDAS).weight, WHOLE.weight)
     close(ridge(gram, LAMBDAS, center=False).weight, fit_map(X, Y, LAMBDAS, groups=GROUPS, center=False).weight.numpy())
+
+
+def test_folds_may_be_a_whole_number_of_numpy() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 4))
+    assert fit_map(x, x, folds=np.int64(4)).digest == fit_map(x, x, folds=4).digest

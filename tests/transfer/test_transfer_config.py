@@ -139,6 +139,23 @@ def test_a_folder_that_is_called_as_a_corpus_is_none(tmp_path: Path) -> None:
         ({"personas": [{"name": "evil", **TEXTS}]}, "is no persona; write a name, a file"),
         ({"personas": [["evil"]]}, "is no persona; write a name, a file"),
         ({"judge_fraction": 0}, "judge_fraction"),
+        ({"personas": [{"p": {**TEXTS, "negativ_texts": []}}]}, "persona p has an unknown key .* 'negative_texts'"),
+        ({"source_layer": -1}, "source_layer: -1 is no layer; give its number, counted from 0, or auto"),
+        ({"source_layer": "Auto"}, "'Auto' is no layer; give its number, counted from 0, or auto"),
+        ({"layer_idx": True}, "layer_idx: True is no layer"),
+        ({"seeds": True}, "seeds: true is no number"),
+        ({"temperature": False}, "temperature: false is no number"),
+        ({"alpha_values": [True]}, "alpha_values.0: true is no number"),
+        ({"alpha_values": 2}, r"alpha_values: 2 is no list; write \[2\]"),
+        ({"methods": "oracle"}, r"methods: 'oracle' is no list; write \[oracle\]"),
+        ({"sweep": {"n_training_samples": 100}}, r"sweep.n_training_samples: 100 is no list; write \[100\]"),
+        ({"sweep": {"layers": 3}}, r"sweep.layers: 3 is no list"),
+        ({"sweep": {"layers": [True]}}, "true is no number"),
+        ({"personas": None}, "personas: there is no value; give one, or leave the line out"),
+        ({"sweep": None}, "sweep: there is no value"),
+        ({"sweep": {"layers": None}}, "sweep, layers: there is no value"),
+        ({"judge": None}, "judge: there is no value; give one, or write judge: none"),
+        ({"layer_idx": None}, "layer_idx: there is no value"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, Any], said: str) -> None:
@@ -152,6 +169,8 @@ def test_mistakes_are_named(change: dict[str, Any], said: str) -> None:
         ("e.yaml", "a: [1\nb: 2", "e.yaml, line 2"),
         ("e.json", "{", "e.json, line 1"),
         ("e.yaml", "- a", "must hold keys and values"),
+        ("e.yaml", "seeds: 1\nsweep:\n  layers: [1]\n  layers: [2]", "e.yaml, line 4: the key 'layers' is there twice"),
+        ("e.json", '{"seeds": 1, "seeds": 2}', "e.json: the key 'seeds' is there twice"),
         ("e.toml", "", "write the experiment as .yaml or .json"),
     ],
 )
@@ -191,6 +210,61 @@ def test_unreadable_files_are_named(tmp_path: Path, name: str, text: str, said: 
 def test_what_could_not_end_is_said_before_it_begins(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Plan.of(load_config({**LEAST, **change}), Models())
+
+
+def test_a_part_that_is_named_and_merged_is_there_once(tmp_path: Path) -> None:
+    rest = "".join(f"{name}: {json.dumps(value)}\n" for name, value in LEAST.items() if name != "personas")
+    written = "personas:\n  pirate: &texts {positive_texts: [Arr.], negative_texts: [Well.]}\n"
+    (tmp_path / "e.yaml").write_text(f"{rest}{written}  teen: {{<<: *texts, negative_texts: [So.]}}\n")
+    given = load_config(tmp_path / "e.yaml").personas
+    assert given["teen"] == given["pirate"].model_copy(update={"negative_texts": ("So.",)})  # type: ignore[union-attr]
+
+
+LONG = "now and " * 2_500
+
+
+@pytest.mark.parametrize(
+    ("change", "prompts", "said"),
+    [
+        ({}, ["What is tea?", "", "What is rain?", LONG], r"asked\.txt, record 4 has \d+ tokens in organism:gemma2"),
+        (
+            {"max_new_tokens": 4_090},
+            ["What is tea?", "What is rain?"],
+            "no room for 4090 more; .* or lower max_new_tokens",
+        ),
+        (
+            {"extraction_max_new_tokens": 4_090},
+            None,
+            "persona 'evil', question 1 under instruction 1 .pos.* in organism:llama",
+        ),
+        (
+            {"layer_idx": 1, "personas": {"p": {**TEXTS, "negative_texts": ["So.", LONG]}}},
+            None,
+            r"persona 'p', negative_texts, text 2 has \d+ tokens in organism:llama, more than its context of 4096",
+        ),
+    ],
+)
+def test_what_is_too_long_is_said_before_anything_is_done(
+    change: dict[str, Any], prompts: list[str] | None, said: str, tmp_path: Path
+) -> None:
+    plain = {**LEAST, "methods": ["oracle"], "n_development_prompts": 1, "n_test_prompts": 1, **change}
+    if prompts is not None:
+        (tmp_path / "asked.txt").write_text("\n".join(prompts))
+        plain |= {"prompts": str(tmp_path / "asked.txt"), "n_test_prompts": sum(map(bool, prompts)) - 1}
+    with pytest.raises(UserError, match=said):
+        Plan.of(load_config(plain), Models())
+
+
+def test_a_system_prompt_takes_room_too(tmp_path: Path) -> None:
+    subject = Models().open("organism:gemma2")
+    length = len(subject.chat.prompt("What is tea?"))
+    (tmp_path / "asked.txt").write_text("What is tea?\nWhat is rain?\n")
+    plain = {**LEAST, "prompts": str(tmp_path / "asked.txt"), "n_development_prompts": 1, "n_test_prompts": 1}
+    plain |= {"max_new_tokens": (subject.context or 0) - length - 1, "extraction_max_new_tokens": 30}
+    models = Models({"organism:gemma2": subject})
+    Plan.of(load_config({**plain, "methods": ["oracle"]}), models)
+    with pytest.raises(UserError, match=r"asked\.txt, record 1 has"):
+        Plan.of(load_config({**plain, "methods": ["oracle", "system_prompt"]}), models)
 
 
 def test_too_few_rollouts_to_extract_from_are_counted_before_they_are_sampled(tmp_path: Path) -> None:

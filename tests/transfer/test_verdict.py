@@ -209,3 +209,51 @@ def test_an_oracle_that_hardly_raises_the_trait_gives_no_interval() -> None:
         assert found["estimate"] == pytest.approx(3)
         assert (found["low"] is None, found["high"] is None) == (not has_interval, not has_interval)
         assert not has_interval or found["low"] == pytest.approx(3) == found["high"]
+
+
+@pytest.mark.parametrize(
+    ("mapped", "oracle", "baseline", "reading"),
+    [
+        (2.6, 2.55, 3.4, "steering fails"),
+        (3.0, 3.0, 3.0, "steering fails"),
+        (3.0, 4.0, 3.2, "not linear"),
+        (3.4, 3.0, 3.2, "not compared"),
+        (3.9, 4.0, 3.2, "partial"),
+        (4.0, 4.0, 3.2, "shared"),
+    ],
+)
+def test_a_trait_that_is_there_without_steering_is_no_one_s_work(
+    mapped: float, oracle: float, baseline: float, reading: str
+) -> None:
+    found = verdict_of(outcome("ridge_mapped", mapped), outcome("oracle", oracle), outcome("baseline", baseline))
+    assert found.reading == reading
+    assert reading != "not compared" or "does not surely raise the trait" in found.sentence
+
+
+def test_an_oracle_must_surely_raise_the_trait() -> None:
+    """A judge that always says the same, and one whose scores of the oracle scatter about the baseline's."""
+    constant = dict.fromkeys(SCORES, (60.0, 90.0))
+    assert verdict(Summary(made(constant, gain=0.0), ("evil",), AT)).reading == "steering fails"
+    found = made({**SCORES, ("ridge_mapped", 2.0): (80.0, 90.0)})
+    assert verdict(Summary(found, ("evil",), AT)).reading == "shared"
+    unsure = [
+        replace(one, trait=(one.trait or 0) + (-90, 90, 0, 1)[PROMPTS.index(one.row.prompt)])
+        if one.row.method == "baseline" and one.row.part == "test"
+        else replace(one, trait=11.0 + PROMPTS.index(one.row.prompt))
+        if one.row.method == "oracle"
+        else one
+        for one in found
+    ]
+    summary = Summary(unsure, ("evil",), AT)
+    assert (summary.is_raised("oracle"), summary.is_raised("zero_pad")) == (False, False)
+    assert verdict(summary).reading in ("not compared", "steering fails")
+
+
+def test_a_method_without_a_vector_is_not_said_to_be_missing_from_methods() -> None:
+    asked = ("ridge_mapped", "oracle")
+    for lost, criteria in ((asked, None), (("oracle",), "strong"), (("ridge_mapped",), None)):
+        kept = [one for one in made(SCORES) if one.row.method not in lost]
+        found = verdict(Summary([*kept, *made(SCORES, "pirate")], ("evil", "pirate"), AT), ["evil"], asked)
+        assert (found.reading, found.criteria) == ("not compared", criteria)
+        assert f"{' and '.join(lost)} came out without a vector" in found.sentence
+        assert "add both" not in found.sentence

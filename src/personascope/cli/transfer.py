@@ -61,7 +61,7 @@ def run_command(
         return
 
     def run_by(subject: Subject) -> AbstractContextManager[None]:
-        return working(subject, asked.target_model, workers, device, dtype)
+        return working(subject, subject.name, workers, device, dtype)
 
     with progress() as advance:
         result = transfer(asked, batch_size=batch_size, working=run_by, on_progress=advance, **settings)

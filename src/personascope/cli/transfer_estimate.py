@@ -4,7 +4,7 @@ from typing import Any
 
 from personascope.cli.estimate import work_cost
 from personascope.cli.judges import estimate_judging, said
-from personascope.cli.terminal import emit
+from personascope.cli.terminal import emit, say
 from personascope.engine.work import Work
 from personascope.judging import Judge
 from personascope.personas import Persona
@@ -21,6 +21,9 @@ def estimate_transfer(config: TransferConfig, settings: dict[str, Any], as_json:
     counted."""
     models = Models({}, settings)
     plan = Plan.of(config, models)
+    config = plan.config
+    for remark in plan.remarks:
+        say(f"note: {remark}")
     size = plan.size()
     texts = [text for personas in plan.corpora.values() for text in plan.texts(personas[0])] if plan.has_map else []
     extraction = Work.of(size["extraction"], config.extraction_max_new_tokens)

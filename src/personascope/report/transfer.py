@@ -5,7 +5,7 @@ from typing import Any
 
 from personascope.runs import RunFolder
 
-# Responses a page holds in full, of each condition; the files hold them all.
+# Responses a page holds in full, of each condition and part; the files hold them all.
 _SHOWN = 90
 _FIGURES = ("trait", "coherence", "perplexity", "repeated", "tokens")
 
@@ -30,15 +30,16 @@ def _maps(folder: RunFolder, main: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def _responses(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The responses to test prompts, [condition, prompt, sample, text, figures …] each: prompts and conditions by number."""
+    """The responses, [condition, prompt, sample, text, figures …] each: prompts and conditions by number. A condition's
+    responses to development prompts and to test prompts are two."""
     prompts: dict[str, int] = {}
     conditions: dict[tuple[Any, ...], int] = {}
     counts: dict[int, int] = {}
     kept = []
     for row in rows:
-        if row["part"] != "test":
-            continue
-        key = tuple(row[name] for name in ("persona", "method", "alpha", "source_layer", "target_layer", "texts"))
+        key = tuple(
+            row[name] for name in ("persona", "method", "alpha", "source_layer", "target_layer", "texts", "part")
+        )
         number = conditions.setdefault(key, len(conditions))
         counts[number] = counts.get(number, 0) + 1
         if counts[number] <= _SHOWN:

@@ -3,16 +3,51 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from personascope.transfer.conditions import FEW, METHODS, Method
 from personascope.transfer.normalizing import Normalize
 from personascope.transfer.pairing import Positions
 from personascope.transfer.ridge import LAMBDAS
 
-Layer = Literal["auto"] | Annotated[int, Field(ge=0)]
-Alpha = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+
+def _number(given: Any) -> Any:
+    # To Python, true is 1.
+    if isinstance(given, bool):
+        raise ValueError(f"{str(given).lower()} is no number")
+    return given
+
+
+def _layer(given: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(_number(given))
+    except (ValidationError, ValueError) as error:
+        raise ValueError(f"{given!r} is no layer; give its number, counted from 0, or auto") from error
+
+
+def _list(given: Any) -> Any:
+    if isinstance(given, str | int | float | dict):
+        raise ValueError(f"{given!r} is no list" + ("" if isinstance(given, dict) else f"; write [{given}]"))
+    return given
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_number)]
+Layer = Annotated[Literal["auto"] | Annotated[int, Field(ge=0)], WrapValidator(_layer)]
+Alpha = Annotated[Number, Field(allow_inf_nan=False)]
+Count = Annotated[Whole, Field(ge=1)]
+Alphas = Annotated[tuple[Alpha, ...], BeforeValidator(_list)]
+Methods = Annotated[tuple[Method, ...], BeforeValidator(_list)]
 
 
 class PersonaDataset(BaseModel):
@@ -32,10 +67,10 @@ class Sweep(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layers: tuple[tuple[int, int], ...] = ()
-    n_training_samples: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    methods: tuple[Method, ...] = ("ridge_mapped", "oracle")
-    alpha_values: tuple[Alpha, ...] = ()
+    layers: Annotated[tuple[tuple[Whole, Whole], ...], BeforeValidator(_list)] = ()
+    n_training_samples: Annotated[tuple[Annotated[Whole, Field(ge=2)], ...], BeforeValidator(_list)] = ()
+    methods: Methods = ("ridge_mapped", "oracle")
+    alpha_values: Alphas = ()
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -47,11 +82,11 @@ class TransferConfig(BaseModel):
     """One experiment.
 
     source_layer, target_layer: `auto` chooses by CKA; layer_idx sets both. n_training_samples: texts that both models
-    read; corpus: `mixed`, `neutral`, `leave-persona-out` (of organisms), or a file, a folder or hf:DATASET; positions,
-    lambdas, relative, folds, center: as in `pair_activations` and `fit_map`. prompts: a file, or the shipped neutral
-    questions; the first n_development_prompts choose α, the next n_test_prompts report. seeds: responses to each test
-    prompt. personas: names, persona files or contrasting texts. normalize: see `normalizing.scaled`. extraction_…: as in
-    `extract`.
+    read; corpus: `mixed`, `neutral`, `leave-persona-out` (of organisms), `shipped`, or a file, a folder or hf:DATASET;
+    where none is given for models that are no organisms, `shipped`, as many texts as there are; positions, lambdas,
+    relative, folds, center: as in `pair_activations` and `fit_map`. prompts: a file, or the shipped neutral questions; the
+    first n_development_prompts choose α, the next n_test_prompts report. seeds: responses to each test prompt. personas:
+    names, persona files or contrasting texts. normalize: see `normalizing.scaled`. extraction_…: as in `extract`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,32 +97,34 @@ class TransferConfig(BaseModel):
     personas: dict[str, PersonaDataset | str | None]
     source_layer: Layer = "auto"
     target_layer: Layer = "auto"
-    n_training_samples: Annotated[int, Field(ge=2)] = 5_000
+    n_training_samples: Annotated[Whole, Field(ge=2)] = 5_000
     corpus: str = "mixed"
     column: str | None = None
     positions: Positions = "aligned"
-    lambdas: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = LAMBDAS
+    lambdas: Annotated[tuple[Annotated[Number, Field(ge=0, allow_inf_nan=False)], ...], BeforeValidator(_list)] = (
+        LAMBDAS
+    )
     relative: bool = False
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[Whole, Field(ge=2)] = 5
     center: bool = True
     prompts: Path | None = None
     n_test_prompts: Count = 30
     n_development_prompts: Count = 10
-    methods: tuple[Method, ...] = METHODS
-    alpha_values: tuple[Alpha, ...] = (0.5, 1.0, 2.0, 3.0, 5.0)
+    methods: Methods = METHODS
+    alpha_values: Alphas = (0.5, 1.0, 2.0, 3.0, 5.0)
     seeds: Count = 3
     max_new_tokens: Count = 100
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    temperature: Annotated[Number, Field(ge=0, allow_inf_nan=False)] = 1.0
     normalize: Normalize = "residual"
-    residual_fraction: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25
+    residual_fraction: Annotated[Number, Field(gt=0, allow_inf_nan=False)] = 0.25
     judge: str = "auto"
     judge_scale: Literal["0-100", "1-5"] = "0-100"
-    judge_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    judge_fraction: Annotated[Number, Field(gt=0, le=1)] = 1.0
     extraction_samples: Count = 2
     extraction_questions: Count | None = None
     extraction_max_new_tokens: Count = 200
     sweep: Sweep = Sweep()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from personascope.errors import UserError
 from personascope.transfer.config import PersonaDataset, Sweep, TransferConfig, is_file
@@ -55,9 +55,35 @@ def _shipped(name: str, fields: Mapping[str, Any]) -> TransferConfig:
     return _checked({**_parsed(text, Path(f"{name}.yaml")), **fields}, name, None)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may be given once: of two, the first would be dropped without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
+
+
+def _once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """An object of JSON. Raises `UserError` where a key is there twice."""
+    held: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in held:
+            raise UserError(f"{path}: the key {key!r} is there twice; keep one of them")
+        held[key] = value
+    return held
+
+
 def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        if path.suffix.lower() == ".json":
+            found = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path))
+        else:
+            found = yaml.load(text, _Loader)
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there") from error
     except yaml.YAMLError as error:
@@ -78,18 +104,22 @@ def _checked(given: dict[str, Any], where: str, folder: Path | None) -> Transfer
             plain[name] = plain.pop(other)
     known = [*TransferConfig.model_fields, *_ALIASES, "layer_idx"]
     _refuse_unknown(plain, known, where)
+    _refuse_empty(plain, TransferConfig, where)
     if isinstance(plain.get("sweep"), dict):
         _refuse_unknown(plain["sweep"], list(Sweep.model_fields), f"{where}, sweep")
+        _refuse_empty(plain["sweep"], Sweep, f"{where}, sweep")
     personas = plain.get("personas")
-    if isinstance(personas, dict):
-        for name, one in personas.items():
-            if isinstance(one, dict):
-                _refuse_unknown(one, list(PersonaDataset.model_fields), f"{where}, persona {name}")
+    listed = personas if isinstance(personas, list | tuple) else [personas]
+    for name, one in [pair for each in listed if isinstance(each, dict) for pair in each.items()]:
+        # A list's entry of several keys is no persona at all, and said to be so.
+        if isinstance(one, dict):
+            _refuse_unknown(one, list(PersonaDataset.model_fields), f"{where}, persona {name}")
     try:
         config = TransferConfig.model_validate(plain)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part not in ("PersonaDataset", "str")) or "as a whole"
+        field = "layer_idx" if "layer_idx" in plain and field in ("source_layer", "target_layer") else field
         raise UserError(f"{where}, {field}: {first['msg'].removeprefix('Value error, ')}") from error
     return config if folder is None else _from_folder(config, folder)
 
@@ -100,6 +130,14 @@ def _refuse_unknown(given: Mapping[str, Any], known: list[str], where: str) -> N
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise UserError(f"{where} has an unknown key {key!r}; {hint}")
+
+
+def _refuse_empty(given: Mapping[str, Any], model: type[BaseModel], where: str) -> None:
+    """A key without a value is null to YAML."""
+    for key, value in given.items():
+        if value is None and (key not in model.model_fields or model.model_fields[key].default is not None):
+            none = ", or write judge: none" if key == "judge" else ""
+            raise UserError(f"{where}, {key}: there is no value; give one{none}, or leave the line out")
 
 
 def _from_folder(config: TransferConfig, folder: Path) -> TransferConfig:
@@ -113,5 +151,8 @@ def _from_folder(config: TransferConfig, folder: Path) -> TransferConfig:
         name: placed(one) if isinstance(one, str) and is_file(one) else one for name, one in config.personas.items()
     }
     prompts = None if config.prompts is None else Path(placed(config.prompts))
-    corpus = placed(config.corpus) if is_given(config.corpus) else config.corpus
-    return config.model_copy(update={"personas": personas, "prompts": prompts, "corpus": corpus})
+    update: dict[str, Any] = {"personas": personas, "prompts": prompts}
+    if is_given(config.corpus):
+        update["corpus"] = placed(config.corpus)
+    # What is updated counts as given, and a corpus that was not must not.
+    return config.model_copy(update=update)

@@ -115,7 +115,7 @@ def contrasts(
 ) -> list[Contrast]:
     """Every persona in one model. Rollouts are rows of one stream, kept in the store; those count that show what they were
     asked for. Raises `UserError` where too few do."""
-    wanted = [cell for one in asked for cell in _cells(one, config)]
+    wanted = [cell for one in asked for cell in extraction_cells(one, config)]
     rollouts: list[Rollout] = []
     if wanted:
         on_progress(f"sampling rollouts of {subject.name}", len(wanted))
@@ -141,10 +141,10 @@ def contrasts(
 
 def extraction_rows(asked: Sequence[Asked], config: TransferConfig) -> int:
     """How many rollouts extraction samples in one model."""
-    return sum(len(_cells(one, config)) for one in asked)
+    return sum(len(extraction_cells(one, config)) for one in asked)
 
 
-def _cells(asked: Asked, config: TransferConfig) -> list[Cell]:
+def extraction_cells(asked: Asked, config: TransferConfig) -> list[Cell]:
     """What is sampled of a persona: the split that directions are made from. Nothing is chosen or reported here."""
     if asked.texts is not None:
         return []

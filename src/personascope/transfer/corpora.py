@@ -6,17 +6,27 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 
-from personascope.corpora import Corpus, read_corpus
+from personascope.corpora import (
+    Corpus,
+    control_prompts,
+    neutral_questions,
+    neutral_texts,
+    read_corpus,
+    self_prompts,
+)
 from personascope.errors import UserError
 from personascope.organisms.conversation import Conversation, Sampler
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.lexicon import NEUTRAL, SLOTS, Words
 from personascope.organisms.truth import Truth
+from personascope.personas import load_persona, persona_names
 from personascope.runs import cell_key
 from personascope.subject import PromptLike
 
 # Those that are drawn from an organism's grammar; `leave-persona-out` is another one for every persona.
 DRAWN = ("mixed", "neutral", "leave-persona-out")
+# What ships for other ends: paragraphs and questions, of any models.
+SHIPPED = "shipped"
 _SENTENCES = (1, 4)
 _KINDS, _KIND_SHARES = ("general", "self", "opinion", "forecast"), (0.7, 0.1, 0.1, 0.1)
 _WORD = re.compile(r"[A-Za-z]+")
@@ -25,14 +35,16 @@ _PATIENCE = 200
 
 
 def is_given(corpus: str) -> bool:
-    """Whether it is a file or a folder: neither drawn nor a dataset of the hub."""
-    return corpus not in DRAWN and not corpus.startswith("hf:")
+    """Whether it is a file or a folder: neither drawn nor shipped nor a dataset of the hub."""
+    return corpus not in (*DRAWN, SHIPPED) and not corpus.startswith("hf:")
 
 
 def identity_of(corpus: str, column: str | None = None, seed: int = 0) -> str:
     """What a corpus is, wherever it lies. Raises `UserError` where it is not there."""
     if corpus in DRAWN:
         return corpus
+    if corpus == SHIPPED:
+        return f"{SHIPPED} {cell_key(texts=shipped_texts())[:16]}"
     found = _opened(corpus, column, seed)
     return f"{found.name} {found.fingerprint}"
 
@@ -43,10 +55,15 @@ def training_texts(
     """`count` different texts to fit a map on.
 
     `mixed`: chats of one turn without a system prompt, where every slot takes any word of the grammar, whoever's it is.
-    `neutral`: no word of any persona. `leave-persona-out`: as mixed, without the words of `persona`. Otherwise the first
-    documents of a file or folder, or of hf:DATASET. truth: of the models, if they are organisms.
+    `neutral`: no word of any persona. `leave-persona-out`: as mixed, without the words of `persona`. `shipped`: some of
+    `shipped_texts`. Otherwise the first documents of a file or folder, or of hf:DATASET. truth: of the models, if they are
+    organisms.
     Raises `UserError` where the corpus has fewer texts, and where a grammar is needed and there is none.
     """
+    if corpus == SHIPPED:
+        texts: list[PromptLike] = list(shipped_texts())
+        random.Random(f"shipped {seed}").shuffle(texts)
+        return _enough(corpus, texts[:count], count)
     if corpus not in DRAWN:
         return _given(corpus, count, column, seed)
     if truth is None:
@@ -64,10 +81,19 @@ def training_texts(
     banned = set() if corpus == "mixed" else {word.lower() for name in left_out for word in _spoken(grammar, name)}
     drawn = islice(_drawn(grammar, banned, seed), _PATIENCE * count)
     standing = ([dict(one) for one in each.messages] for each in drawn if banned.isdisjoint(_said(each)))
-    texts = _different(standing, count)
-    if len(texts) == count:
-        return texts
+    found = _different(standing, count)
+    if len(found) == count:
+        return found
     raise UserError(f"corpus: {corpus} leaves too few sentences to draw {count} texts from; use another corpus")
+
+
+def shipped_texts() -> tuple[str, ...]:
+    """Paragraphs and questions that ship, each once, the questions of all personas among them. Texts that a persona is
+    extracted from are not: a map fitted to those would carry it by having seen where it must arrive."""
+    personas = [load_persona(name) for name in persona_names()]
+    asked = [question for one in personas for question in (*one.questions, *one.eval_questions)]
+    plain = (*neutral_texts(), *neutral_questions(), *self_prompts(), *control_prompts())
+    return tuple(dict.fromkeys((*plain, *asked)))
 
 
 def _drawn(grammar: Grammar, banned: Collection[str], seed: int) -> Iterator[Conversation]:
@@ -91,7 +117,10 @@ def _said(conversation: Conversation) -> set[str]:
 
 
 def _given(corpus: str, count: int, column: str | None, seed: int) -> list[PromptLike]:
-    texts = _different((one.content for one in _opened(corpus, column, seed).documents()), count)
+    return _enough(corpus, _different((one.content for one in _opened(corpus, column, seed).documents()), count), count)
+
+
+def _enough(corpus: str, texts: list[PromptLike], count: int) -> list[PromptLike]:
     if len(texts) < count:
         raise UserError(
             f"{corpus} has {len(texts)} different texts and n_training_samples asks for {count}; ask for fewer"

@@ -5,9 +5,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from personascope.statistics import bootstrap, finite
+from personascope.statistics import bootstrap, finite, mean_interval
 from personascope.transfer.evaluation import Evaluation
 from personascope.transfer.figures import by_prompt
+
+
+def is_raised(
+    method: Sequence[Sequence[Evaluation]], baseline: Sequence[Sequence[Evaluation]], column: str
+) -> bool | None:
+    """Whether a method raises a column surely above the baseline: the 95 % interval of Σ (method − baseline) over personas
+    is above 0, prompts resampled; of a single prompt, the difference is. None where no prompt is told of all."""
+    held = [[by_prompt(one, column) for one in each] for each in (method, baseline)]
+    shared = [prompt for prompt in held[0][0] if all(prompt in one for each in held for one in each)] if held[0] else []
+    if not shared:
+        return None
+    ours, none = (np.array([[one[prompt] for prompt in shared] for one in each]).sum(axis=0) for each in held)
+    found = mean_interval(ours - none, shared)
+    return found.estimate > 0 and found.low > 0
 
 
 def ratio(

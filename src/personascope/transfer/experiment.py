@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from personascope.engine.cells import Cells
-from personascope.errors import UserError
+from personascope.errors import PersonascopeError, UserError
 from personascope.runs import RunFolder
 from personascope.subject import Subject
 from personascope.transfer.carrying import Carried, carry, geometry
@@ -22,7 +22,7 @@ from personascope.transfer.evaluation import evaluate
 from personascope.transfer.grid import grid, requests_of, run_grid
 from personascope.transfer.layers import choose_layers, cka_table
 from personascope.transfer.map import LinearMap
-from personascope.transfer.maps import MAPPED, Setting, fit_maps
+from personascope.transfer.maps import MAPPED, REDUCED, Setting, fit_maps
 from personascope.transfer.models import Models
 from personascope.transfer.plan import Plan, judge_of
 from personascope.transfer.result import TransferResult
@@ -30,7 +30,7 @@ from personascope.transfer.settled import Settled
 from personascope.transfer.summary import Summary
 
 Progress = Callable[[str, int | None], None]
-# What runs the rows of the target while a block lasts.
+# What runs the rows of a model while a block lasts.
 Working = Callable[[Subject], AbstractContextManager[None]]
 _logger = logging.getLogger("personascope")
 
@@ -60,6 +60,9 @@ def transfer(
     given = {name: one for name, one in ((asked.source_model, source), (asked.target_model, target)) if one is not None}
     models = Models(given, settings)
     plan = Plan.of(asked, models)
+    for remark in plan.remarks:
+        # Before hours of work, and not only in its results.
+        _logger.warning("%s", remark)
     runtime = {"batch_size": batch_size, "device": str(settings.get("device"))}
     folder = RunFolder.open(asked.output_dir, "transfer", plan.run_config(runtime), plan.target, asked.seed)
     with folder.running(), _logged(folder):
@@ -93,8 +96,7 @@ class _Experiment:
 
     def run(self) -> TransferResult:
         # The target is held since the plan was made.
-        with self._target():
-            theirs = self._contrasts(self.config.target_model)
+        theirs = self._contrasts(self.config.target_model)
         ours = self._contrasts(self.config.source_model)
         config = self.settled.dosed(self.config) if self.plan.has_sweep else self.config
         table, main = self._layers(ours, theirs)
@@ -126,7 +128,15 @@ class _Experiment:
             norm = self.settled.residual_norm(target, main.target_layer)
         summary = Summary(evaluations, self.plan.names, main)
         return TransferResult(
-            self.folder.path, self.config, summary, maps, carried, geometry(carried, theirs), table, norm, left_out
+            self.folder.path,
+            self.config,
+            summary,
+            maps,
+            carried,
+            geometry(carried, theirs),
+            table,
+            norm,
+            (*self.plan.remarks, *left_out),
         )
 
     @contextmanager
@@ -140,7 +150,12 @@ class _Experiment:
         _logger.info("extracting in %s", name)
         subject = self.models.open(name)
         judge = judge_of(subject, self.config)
-        return contrasts(subject, self.plan.asked, self.config, judge, self.store, self.batch_size, self.on_progress)
+        # Workers of both models at once would take the memory that one model at a time saves.
+        samples = any(one.texts is None for one in self.plan.asked)
+        with self.working(subject) if samples else nullcontext():
+            return contrasts(
+                subject, self.plan.asked, self.config, judge, self.store, self.batch_size, self.on_progress
+            )
 
     def _layers(self, ours: list[Contrast], theirs: list[Contrast]) -> tuple[np.ndarray | None, Setting]:
         """The layers, and the CKA they were chosen by; the choice of the first start stays, whatever is added."""
@@ -176,6 +191,8 @@ class _Experiment:
             for setting in found:
                 methods = self.config.steered if setting == main else self.config.sweep.methods
                 kinds = [MAPPED[one] for one in methods if one in MAPPED]
+                # How many dimensions a map needs: looked at, carried by no method.
+                kinds += [REDUCED] if setting == main and "ridge" in kinds else []
                 digest = pairing.digest(setting.texts)
                 fitted = fit_maps(self.folder, pairs, setting, self.config, kinds, digest) if kinds else {}
                 found[setting] |= {one.name: fitted for one in self.plan.corpora[what]}
@@ -229,8 +246,8 @@ def _logged(folder: RunFolder) -> Iterator[None]:
     _logger.setLevel(min(level, logging.INFO) or logging.INFO)
     try:
         yield
-    except UserError as error:
-        if not len(folder.journal):
+    except PersonascopeError as error:
+        if isinstance(error, UserError) and not len(folder.journal):
             handler.close()
             path.unlink(missing_ok=True)
         else:

@@ -1,5 +1,6 @@
 """One pass over paired rows: into folds by text, and into sums. How the rows come in blocks changes nothing."""
 
+import operator
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +30,12 @@ def gather(blocks: Iterable[Block], folds: int = 5, seed: int = 0, has_shuffled:
     fold one text has more than three quarters of the rows.
     Raises `UserError` where rows do not pair up or there are fewer texts than folds, `NonFinite` naming row and text.
     """
-    if not isinstance(folds, int) or folds < 2:
+    try:
+        # NumPy's whole numbers are ones too.
+        folds = operator.index(folds)
+    except TypeError as error:
+        raise UserError(f"folds={folds!r} is no whole number; give 2 or more") from error
+    if folds < 2:
         raise UserError(f"folds={folds} cannot be: what is tested on must be left out of a fit; give 2 or more")
     dealt = Dealing(folds, seed)
     rows, head, is_small = _opened(_checked(blocks, dealt))

@@ -1,7 +1,7 @@
 """How well maps do on the folds they were not fitted on, as a whole and by principal components of the target."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +40,7 @@ class HeldOut:
 
     shuffled_r2: of a map fitted in the same way to pairs of different texts. random_r2: of a map with the same singular
     values and random singular vectors. Both None where they were not asked for, or a fold is of one text, or nearly.
+    choice_r2: [choices], R² of every λ or rank that was tried; empty in files from before it was kept.
     """
 
     errors: np.ndarray
@@ -49,6 +50,7 @@ class HeldOut:
     bands: tuple[Band, ...]
     shuffled_r2: float | None = None
     random_r2: float | None = None
+    choice_r2: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def check_varies(total: Gram) -> None:
@@ -157,6 +159,7 @@ def score(
         bands=tuple(bands),
         shuffled_r2=r2(shuffled),
         random_r2=r2(random),
+        choice_r2=1 - tried.sum(axis=0) / spread.sum(),
     )
 
 

@@ -159,6 +159,7 @@ class LinearMap:
             "fold_errors": [finite(row) for row in held.errors.tolist()],
             "r2": held.r2,
             "fold_r2": finite(held.fold_r2),
+            "choice_r2": finite(held.choice_r2.tolist()),
             "shuffled_r2": held.shuffled_r2,
             "random_r2": held.random_r2,
             "bands": [band.describe() for band in held.bands],
@@ -235,6 +236,7 @@ def _fields(plain: Mapping[str, Any]) -> dict[str, Any]:
         bands=tuple(Band(**band) for band in plain["bands"]),
         shuffled_r2=plain["shuffled_r2"],
         random_r2=plain["random_r2"],
+        choice_r2=_numbers(plain.get("choice_r2", [])),
     )
     kept = ("method", "rows", "texts", "is_centered", "source_layer", "target_layer", "best_lambda", "is_relative")
     return {

@@ -1,8 +1,10 @@
 """The maps of an experiment, fitted once and kept as files of its run."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from personascope.transfer.gram import FoldedGram
 from personascope.transfer.map import LinearMap
 from personascope.transfer.pairs import PairedActivations
 from personascope.transfer.procrustes import procrustes
+from personascope.transfer.reduced_rank import reduced_rank
 from personascope.transfer.ridge import ridge
 
 # The methods that move by a map, and which.
@@ -22,8 +25,12 @@ MAPPED: dict[Method, str] = {
     "ridge_mapped": "ridge",
     "wrong_persona": "ridge",
     "procrustes": "procrustes",
+    "procrustes_whitened": "procrustes_whitened",
     "shuffled": "shuffled",
 }
+# Fitted to say how many dimensions a map needs.
+REDUCED = "reduced_rank"
+_logger = logging.getLogger("personascope")
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,17 @@ def fit_maps(
     kinds: Sequence[str],
     corpus: str,
 ) -> dict[str, LinearMap]:
-    """The maps of a setting, `ridge`, `procrustes` and `shuffled` as far as they are asked for, from one pass over the
-    pairs. shuffled: ridge with the same penalty on pairs of different texts. corpus: what the setting's pairs are, in a
-    hash; maps that were fitted to the same are read from their files.
+    """The maps of a setting, `ridge`, `procrustes`, `procrustes_whitened`, `shuffled` and `reduced_rank` as far as they are
+    asked for, from one pass over the pairs. shuffled: ridge with the same penalty on pairs of different texts. corpus: what
+    the setting's pairs are, in a hash; maps that were fitted to the same are read from their files, and fitted again where
+    a file is lost or damaged.
     """
     asked = {
         kind: run.path / "maps" / f"{kind}-{setting.label}-{corpus[:8]}.safetensors" for kind in dict.fromkeys(kinds)
     }
     keys = {kind: cell_key(map=kind, setting=vars(setting), corpus=corpus) for kind in asked}
-    found = {kind: LinearMap.load(path) for kind, path in asked.items() if keys[kind] in run.journal and path.exists()}
+    read = {kind: _read(path) for kind, path in asked.items() if keys[kind] in run.journal and path.exists()}
+    found = {kind: one for kind, one in read.items() if one is not None}
     if len(found) < len(asked):
         layers = setting.source_layer, setting.target_layer
         gram = gather(_first(pairs, *layers, setting.texts), config.folds, config.seed)
@@ -69,14 +78,28 @@ def fit_maps(
                 fitted["shuffled"] = fit(_shuffled(gram), [own.best_lambda or 0.0])
         else:
             fitted = {}
-        if "procrustes" in asked:
-            fitted["procrustes"] = procrustes(gram, False, config.center, *layers)
+        for kind, is_whitened in (("procrustes", False), ("procrustes_whitened", True)):
+            if kind in asked.keys() - found.keys():
+                fitted[kind] = procrustes(gram, is_whitened, config.center, *layers)
+        if REDUCED in asked.keys() - found.keys():
+            # Without the controls, which are ridge's.
+            plain = replace(gram, folds=tuple(replace(one, shuffled=None) for one in gram.folds))
+            fitted[REDUCED] = reduced_rank(plain, None, config.lambdas, config.center, config.relative, *layers)
         for kind in asked.keys() - found.keys():
             # One that was fitted before but lost its file is the same to rounding, and vectors once carried stay.
             fitted[kind].save(asked[kind])
             run.journal.put(keys[kind], "map", {"file": asked[kind].name, "digest": fitted[kind].digest})
             found[kind] = fitted[kind]
     return found
+
+
+def _read(path: Path) -> LinearMap | None:
+    """A map that was fitted before; None where its file cannot be read, which is no reason to stop."""
+    try:
+        return LinearMap.load(path)
+    except UserError as error:
+        _logger.warning("%s; the map is fitted again", error)
+        return None
 
 
 def describe_maps(maps: Mapping[str, Mapping[str, LinearMap]]) -> dict[str, dict[str, object]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-COLUMNS = ("method", "trait", "told", "coherence", "collapse", "efficacy", "cosine", "retrieval")
+COLUMNS = ("method", "trait", "told", "coherence", "collapse", "efficacy", "cosine", "ceiling", "retrieval")
 
 
 def results_table(found: Mapping[str, Any]) -> str:
@@ -28,7 +28,7 @@ def results_table(found: Mapping[str, Any]) -> str:
         "whose 4-grams are repeated. Each method at the α chosen on development prompts, figures of the test prompts. "
         "Efficacy: (method − baseline) / (oracle − baseline) of the trait, with an interval that resamples prompts; †: for "
         "some persona the method or the oracle is below a coherence of 3.5 at every α, and its most coherent one is taken. "
-        "Cosine: to the oracle, over personas.",
+        "Cosine: to the oracle, over personas; ceiling: that of the oracle's own halves, beyond which none can be told.",
         "",
         *_primary(found),
         *_by_persona(found),
@@ -44,8 +44,8 @@ def result_rows(found: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for method in found["methods"]:
         outcome = found["outcomes"].get(method)
-        cosines = [
-            one["cosine"]
+        vectors = [
+            one
             for one in found["geometry"]
             if one["method"] == method and all(one[name] == value for name, value in found["main"].items())
         ]
@@ -58,7 +58,11 @@ def result_rows(found: Mapping[str, Any]) -> list[list[str]]:
                 number(outcome["coherence"] if outcome else None),
                 percent(outcome["collapse"] if outcome else None),
                 between(pooled.get(method)),
-                number(sum(cosines) / len(cosines) if cosines else None),
+                *[
+                    number(sum(values) / len(values) if values else None)
+                    for name in ("cosine", "ceiling")
+                    for values in [[one[name] for one in vectors if one[name] is not None]]
+                ],
                 percent(nearest),
             ]
         )

@@ -15,9 +15,10 @@ from personascope.runs import Config
 from personascope.subject import PromptLike, Subject
 from personascope.transfer.config import Layer, TransferConfig
 from personascope.transfer.contrast import Asked, asked_personas, extraction_rows
-from personascope.transfer.corpora import identity_of, training_texts
+from personascope.transfer.corpora import SHIPPED, identity_of, shipped_texts, training_texts
 from personascope.transfer.grid import Prompts, Row, grid
 from personascope.transfer.layers import LEAST_PAIRS, too_few_pairs
+from personascope.transfer.lengths import check_prompts, check_texts
 from personascope.transfer.maps import MAPPED, Setting
 from personascope.transfer.models import Models
 from personascope.transfer.pairing import Pairing
@@ -27,7 +28,8 @@ from personascope.transfer.pairing import Pairing
 class Plan:
     """A checked configuration. source, target: what identifies the models. truth: of both, if they are organisms of one
     grammar. judges: who scores the source's and the target's responses. corpus: what identifies it. pairings: by corpus,
-    named as its files are, where both models meet in its texts."""
+    named as its files are, where both models meet in its texts. remarks: what was done otherwise than a reader of the
+    configuration may think."""
 
     config: TransferConfig
     asked: tuple[Asked, ...]
@@ -38,6 +40,7 @@ class Plan:
     judges: tuple[list[str] | None, ...]
     corpus: str
     pairings: Mapping[str, Pairing] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: TransferConfig, models: Models) -> "Plan":
@@ -48,15 +51,33 @@ class Plan:
         corpus = identity_of(config.corpus, config.column, config.seed)
         layers = [one for one, _ in config.sweep.layers], [other for _, other in config.sweep.layers]
         source = _looked_at(models, config.source_model, [config.source_layer, *layers[0]], config, asked)
-        target = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, True)
+        target = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, prompts)
         one, other = source.truth, target.truth
         shared = one if one is not None and other is not None and one.grammar.words == other.grammar.words else None
         judges = source.judge, target.judge
         plan = cls(config, asked, prompts, source.described, target.described, shared, judges, corpus)
+        if plan.has_map and shared is None and "corpus" not in config.model_fields_set:
+            plan = plan._on_shipped()
         if plan.has_map:
             plan = replace(plan, pairings=plan._paired(models))
-        _check_shuffled(config)
+        _check_shuffled(plan.config)
         return plan
+
+    def _on_shipped(self) -> "Plan":
+        """The same with the texts that ship, as many as there are, where no corpus is given and none can be drawn."""
+        config, sweep, count = self.config, self.config.sweep, len(shipped_texts())
+        most = min(config.n_training_samples, count)
+        sizes = tuple(dict.fromkeys(min(size, count) for size in sweep.n_training_samples))
+        update = {"corpus": SHIPPED, "n_training_samples": most}
+        if sizes:
+            update["sweep"] = sweep.model_copy(update={"n_training_samples": sizes})
+        lacking = f", in place of the {self.text_count:,} asked for" if self.text_count > count else ""
+        remark = (
+            f"No corpus was given, and none can be drawn for these models: the map is fitted on "
+            f"{min(self.text_count, count)} short texts that ship with Personascope{lacking}. They are too few and too much "
+            "alike for a verdict to count on: give thousands of texts as corpus: FILE, a folder, or hf:DATASET."
+        )
+        return replace(self, config=config.model_copy(update=update), corpus=identity_of(SHIPPED), remarks=(remark,))
 
     def _paired(self, models: Models) -> dict[str, Pairing]:
         config = self.config
@@ -213,18 +234,22 @@ def _looked_at(
     name: str,
     layers: Sequence[Layer],
     config: TransferConfig,
-    asked: Sequence[Asked],
-    is_target: bool = False,
+    asked: tuple[Asked, ...],
+    prompts: Prompts | None = None,
 ) -> _Looked:
-    """Raises `UserError` where a model lacks what it is needed for."""
+    """Raises `UserError` where a model lacks what it is needed for, or the room for it. prompts: what the target is asked."""
     subject = models.open(name)
     for layer in layers:
         if layer != "auto":
             subject.check_layer(layer)
-    if not subject.chat.has_template and (is_target or any(one.texts is None for one in asked)):
+    if not subject.chat.has_template and (prompts is not None or any(one.texts is None for one in asked)):
         raise UserError(
             f"{subject.name} has no chat template, and an experiment asks it questions: use a model that has one"
         )
+    for each in asked:
+        check_texts(subject, each, config)
+    if prompts is not None:
+        check_prompts(subject, prompts, asked, config)
     judge = judge_of(subject, config)
     if judge is not None:
         for one in asked:

@@ -8,6 +8,7 @@ import numpy as np
 
 from personascope.runs.files import aside
 from personascope.transfer.map import LinearMap
+from personascope.transfer.maps import REDUCED
 from personascope.transfer.summary import PRIMARY
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ def save_figures(folder: Path, found: Mapping[str, Any], maps: Mapping[str, Mapp
 
 
 def mapping_analysis(kinds: Mapping[str, LinearMap]) -> "Figure | None":
-    """Of the ridge map: held-out error by penalty, R² by principal components of the target, singular values."""
+    """Of the ridge map: held-out error by penalty, R² by principal components of the target, singular values; and R² of the
+    map cut down to few dimensions, where it was."""
     ridge = kinds.get("ridge")
     if ridge is None:
         return None
-    figure, axes = _figure(1, 3)
+    reduced = kinds.get(REDUCED)
+    figure, axes = _figure(1, 3 if reduced is None else 4)
     axes[0].plot(ridge.lambdas, ridge.cv_error, "o-")
     axes[0].axvline(ridge.best_lambda, linestyle="--", color="grey")
     axes[0].set(
@@ -63,6 +66,10 @@ def mapping_analysis(kinds: Mapping[str, LinearMap]) -> "Figure | None":
     axes[1].legend()
     axes[2].plot(np.arange(1, len(ridge.spectrum) + 1), ridge.spectrum)
     axes[2].set(xlabel="number", ylabel="singular value of W", yscale="log", title=f"rank {ridge.effective_rank}")
+    if reduced is not None:
+        axes[3].plot(reduced.ranks, reduced.held_out.choice_r2, "o-")
+        axes[3].axhline(ridge.r2, linestyle="--", color="grey")
+        axes[3].set(xscale="log", xlabel="rank of the map", ylabel="held-out R²", title=f"best at rank {reduced.rank}")
     return figure
 
 

@@ -30,7 +30,7 @@ class TransferResult:
     """folder: where its files are. maps: by setting, persona and kind. carried, geometry: the vectors, and how each lies to
     the oracles. cka: [layers of the source, layers of the target], where layers were chosen by it, NaN at those that
     were not for choice. residual_norm: the target's median at its layer. left_out: what is said of methods that came out
-    without a vector."""
+    without a vector, and of a corpus that was not given."""
 
     folder: Path
     config: TransferConfig
@@ -45,12 +45,12 @@ class TransferResult:
     @cached_property
     def verdict(self) -> Verdict:
         """Over all personas."""
-        return verdict(self.summary)
+        return verdict(self.summary, asked=self.config.steered)
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
         """By persona."""
-        return {name: verdict(self.summary, [name]) for name in self.summary.personas}
+        return {name: verdict(self.summary, [name], self.config.steered) for name in self.summary.personas}
 
     @cached_property
     def outcomes(self) -> dict[str, Outcome | None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from personascope.statistics import holm, sign_flip_test
 from personascope.transfer.conditions import Method
-from personascope.transfer.efficacy import ratio
+from personascope.transfer.efficacy import is_raised, ratio
 from personascope.transfer.evaluation import Evaluation
 from personascope.transfer.figures import by_prompt, counts, figures, mean
 from personascope.transfer.grid import Part
@@ -130,6 +130,18 @@ class Summary:
         held = [[self.at_choice(name, one) for name in names] for one in arms]
         below = [name for name in names if not all(self.is_coherent(name, one) for one in arms[:2])]
         return {**ratio(held[0], held[1], held[2], column), "incoherent": below}
+
+    def is_raised(self, method: str, personas: Sequence[str] | None = None) -> bool | None:
+        """Whether a method surely raises the trait on test prompts, each persona at its chosen α, over those that were told;
+        None where none was."""
+        arms = (method, "baseline")
+        names = [
+            name
+            for name in personas or self.personas
+            if all(mean(self.at_choice(name, one), "trait") is not None for one in arms)
+        ]
+        ours, none = ([self.at_choice(name, one) for name in names] for one in arms)
+        return is_raised(ours, none, "trait")
 
     def at_oracle(self, persona: str) -> float | None:
         """The largest α at which the oracle's sentences stay well-formed; None where it never is, or nothing is planted."""

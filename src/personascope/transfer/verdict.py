@@ -15,6 +15,10 @@ from personascope.transfer.summary import PRIMARY, Summary
 Reading = Literal["shared", "partial", "not linear", "steering fails", "not compared", "not judged"]
 
 _SIGNIFICANT = 0.05
+_NO_RAISE = (
+    "The mapped vector works and the model's own does not surely raise the trait: there is nothing to hold it against. Give "
+    "more test prompts, or larger alpha_values."
+)
 # From this efficacy on the mapped vector does what the oracle does.
 EQUAL = 0.9
 _SAID: dict[Reading, str] = {
@@ -51,7 +55,8 @@ MINIMUM, STRONG = Criteria("minimum", 3.5, 2.5, 0.30), Criteria("strong", 4.0, 3
 @dataclass(frozen=True)
 class Outcome:
     """A method over personas: trait and coherence on 1–5, share of collapsed responses, efficacy where the oracle raises
-    the trait; how many responses were judged, and of how many the trait could be told."""
+    the trait; how many responses were judged, and of how many the trait could be told. is_raised: whether the trait is
+    surely above the baseline's, None where that is not known."""
 
     method: str
     trait: float
@@ -60,6 +65,11 @@ class Outcome:
     efficacy: float | None = None
     judged: int = 0
     told: int = 0
+    is_raised: bool | None = None
+
+    def raises(self, baseline: "Outcome | None") -> bool:
+        """Whether it does more than no steering at all: a trait that is there anyway is no one's work."""
+        return self.is_raised is not False and (baseline is None or self.trait > baseline.trait)
 
     def is_as_good(self, other: "Outcome") -> bool:
         """Whether it works, and raises the trait no less than another."""
@@ -71,15 +81,17 @@ class Outcome:
 @dataclass(frozen=True)
 class Verdict:
     """reading: which of the four holds. criteria: the strictest that the mapped vector meets, `strong`, `minimum` or `none`;
-    None where it was not judged. remarks: what else a reader should know."""
+    None where it was not judged. remarks: what else a reader should know. reason: said in place of the reading's own
+    sentence, where there is more to say."""
 
     reading: Reading
     criteria: str | None
     remarks: tuple[str, ...] = ()
+    reason: str = ""
 
     @property
     def sentence(self) -> str:
-        return _SAID[self.reading]
+        return self.reason or _SAID[self.reading]
 
     def describe(self) -> dict[str, Any]:
         """Plain values."""
@@ -109,6 +121,7 @@ def outcome_of(summary: Summary, method: str, personas: Sequence[str] | None = N
         float(np.mean(collapses)),
         summary.efficacy(method, personas)["estimate"] if method != "baseline" else None,
         **counts([one for each in held for one in each]),
+        is_raised=summary.is_raised(method, personas) if method != "baseline" else None,
     )
 
 
@@ -119,7 +132,8 @@ def verdict_of(
     naive: Sequence[Outcome] = (),
     controls: Sequence[Outcome] = (),
 ) -> Verdict:
-    """The reading of some outcomes. A vector works that meets the minimum; mapped: by ridge."""
+    """The reading of some outcomes. A vector works that meets the minimum and raises the trait above the baseline; mapped:
+    by ridge."""
     if mapped is None:
         return Verdict("not judged", None)
     met = next((one.name for one in (STRONG, MINIMUM) if one.are_met(mapped)), "none")
@@ -137,27 +151,33 @@ def verdict_of(
             remarks.append(f"{equal[0]} {why}")
     if oracle is None:
         return Verdict("not compared", met, tuple(remarks))
-    if met == "none":
-        reading: Reading = "not linear" if MINIMUM.are_met(oracle) else "steering fails"
-        return Verdict(reading, met, tuple(remarks))
+    if met == "none" or not mapped.raises(baseline):
+        does_steer = MINIMUM.are_met(oracle) and oracle.raises(baseline)
+        return Verdict("not linear" if does_steer else "steering fails", met, tuple(remarks))
+    if not oracle.raises(baseline):
+        return Verdict("not compared", met, tuple(remarks), _NO_RAISE)
     is_equal = mapped.trait >= oracle.trait or (mapped.efficacy is not None and mapped.efficacy >= EQUAL)
     return Verdict("shared" if is_equal else "partial", met, tuple(remarks))
 
 
-def verdict(summary: Summary, personas: Sequence[str] | None = None) -> Verdict:
-    """The verdict of an experiment, or of some of its personas: over those of which enough responses could be told."""
-    if PRIMARY not in summary.methods:
-        return Verdict("not compared", None)
+def verdict(summary: Summary, personas: Sequence[str] | None = None, asked: Sequence[str] = ()) -> Verdict:
+    """The verdict of an experiment, or of some of its personas: over those of which enough responses could be told. asked:
+    the methods that were asked for; one that came out without a vector was not run."""
     names = personas or summary.personas
-    needed = [one for one in (PRIMARY, "oracle") if one in summary.methods]
+    lost = [one for one in (PRIMARY, "oracle") if one in asked and not any(summary.alphas(name, one) for name in names)]
+    if PRIMARY in lost or PRIMARY not in summary.methods:
+        return Verdict("not compared", None, reason=_without(lost))
+    needed = [one for one in (PRIMARY, "oracle", "baseline") if one in summary.methods and one not in lost]
     told = [name for name in names if all(summary.is_told(name, one) for one in needed)]
     if not told:
         return Verdict("not judged", None)
     of = {one: outcome for one in summary.methods if (outcome := outcome_of(summary, one, told))}
     naive, controls = ([of[one] for one in kind if one in of] for kind in (NAIVE, CONTROLS))
     found = verdict_of(of[PRIMARY], of.get("oracle"), of.get("baseline"), naive, controls)
+    if lost:
+        found = replace(found, reason=_without(lost))
     remarks = [*found.remarks, *(() if personas else _too_few(summary)), *_at_the_end(summary, told)]
-    if untold := [name for name in names if name not in told]:
+    if untold := [name for name in names if name not in told and summary.alphas(name, PRIMARY)]:
         remarks.append(f"The verdict leaves out {', '.join(untold)}: of too few responses it could be told.")
     if "oracle" in of and (below := summary.efficacy(PRIMARY, told)["incoherent"]):
         remarks.append(
@@ -165,6 +185,16 @@ def verdict(summary: Summary, personas: Sequence[str] | None = None) -> Verdict:
             f"{MINIMUM.coherence:g} of 5 at every α."
         )
     return replace(found, remarks=tuple(remarks))
+
+
+def _without(methods: Sequence[str]) -> str:
+    """Why there is no verdict where methods that were asked for came out without a vector."""
+    if not methods:
+        return ""
+    return (
+        f"There is no verdict: {' and '.join(methods)} came out without a vector. Give texts or personas whose two poles "
+        "differ."
+    )
 
 
 def _too_few(summary: Summary) -> list[str]:

@@ -18,7 +18,7 @@ const PLACES = ["source_layer", "target_layer", "texts"];
 const isMain = (run, one) => PLACES.every((name) => one[name] === run.main[name]);
 // What is looked at together: fourteen lines in one chart are none.
 const GROUPS = {
-  "ways of carrying": ["zero_pad", "interpolate", "random_proj", "ridge_mapped", "procrustes", "oracle"],
+  "ways of carrying": ["zero_pad", "interpolate", "random_proj", "ridge_mapped", "procrustes", "procrustes_whitened", "oracle"],
   controls: ["ridge_mapped", "oracle", "random", "shuffled", "wrong_persona"],
   rivals: ["ridge_mapped", "oracle", "system_prompt", "oracle_1_pair", "oracle_2_pairs", "oracle_5_pairs"],
 };
@@ -98,14 +98,16 @@ function Maps({ run, persona, theme }) {
   // The map of shuffled pairs is scored on shuffled pairs.
   const maps = run.maps.filter((one) => one.kind !== "shuffled" && (one.persona === null || one.persona === persona));
   if (!maps.length) return null;
+  const reduced = maps.find((one) => one.kind === "reduced_rank");
   return html`<section class="card pane">
     <h2>The map${maps[0].persona === null ? "" : ` without ${said(persona)}`}</h2>
-    <div class="matrix"><table data-table="map"><thead><tr><th>components</th><th>share</th>${maps.map((one) => html`<th>${one.kind}</th>`)}<th>shuffled pairs</th><th>random map</th></tr></thead>
+    <div class="matrix"><table data-table="map"><thead><tr><th>components</th><th>share</th>${maps.map((one) => html`<th>${said(one.kind)}</th>`)}<th>shuffled pairs</th><th>random map</th></tr></thead>
       <tbody>${maps[0].bands.map((band, place) => html`<tr><td>${band.first}–${band.last}</td><td>${percent(band.share)}</td>
         ${maps.map((one) => html`<td>${ratio(one.bands[place].r2)}</td>`)}<td>${ratio(band.shuffled_r2)}</td><td>${ratio(band.random_r2)}</td></tr>`)}</tbody></table></div>
-    <${Lines} label="singular values" theme=${theme} lines=${maps.map((one, place) => ({ name: one.kind, colour: lineColour(place), points: one.spectrum.map((value, index) => [index + 1, value]) }))} xName="number" yName="singular value" yMin=${0} marked=${null} />
-    ${maps.flatMap((one) => one.doubts.map((doubt) => html`<p class="note">${one.kind}: ${doubt}.</p>`))}
-    <p class="note">R² on texts that were not fitted on, by principal components of the target, the largest first; controls: of ${maps[0].kind}. Below, the singular values of each map.</p>
+    <${Lines} label="singular values" theme=${theme} lines=${maps.map((one, place) => ({ name: said(one.kind), colour: lineColour(place), points: one.spectrum.map((value, index) => [index + 1, value]) }))} xName="number" yName="singular value" yMin=${0} marked=${null} />
+    ${reduced?.choice_r2 && html`<${Lines} label="R² by rank" theme=${theme} lines=${[{ name: "ridge cut down to a rank", colour: lineColour(0), points: reduced.ranks.map((rank, place) => [rank, reduced.choice_r2[place]]) }]} xName="rank" yName="held-out R²" marked=${reduced.rank} />`}
+    ${maps.flatMap((one) => one.doubts.map((doubt) => html`<p class="note">${said(one.kind)}: ${doubt}.</p>`))}
+    <p class="note">R² on texts that were not fitted on, by principal components of the target, the largest first; controls: of ${said(maps[0].kind)}. Below, the singular values of each map${reduced ? html`, and R² of ridge cut down to few dimensions: the best is rank ${reduced.rank}` : ""}.</p>
   </section>`;
 }
 
@@ -168,16 +170,16 @@ function Similar({ run }) {
 }
 
 function Generations({ run, persona, method }) {
-  const options = run.response_conditions.map((key, place) => ({ place, persona: key[0], method: key[1], alpha: key[2], source_layer: key[3], target_layer: key[4], texts: key[5] }))
+  const options = run.response_conditions.map((key, place) => ({ place, persona: key[0], method: key[1], alpha: key[2], source_layer: key[3], target_layer: key[4], texts: key[5], part: key[6] }))
     .filter((one) => (one.persona === persona || one.persona === null) && one.method === method)
-    .sort((a, b) => Number(isMain(run, b)) - Number(isMain(run, a)) || a.alpha - b.alpha);
+    .sort((a, b) => Number(a.part !== "test") - Number(b.part !== "test") || Number(isMain(run, b)) - Number(isMain(run, a)) || a.alpha - b.alpha);
   const best = run.chosen.find((one) => one.persona === persona && one.method === method);
   const [asked, setAsked] = useState(null);
   const chosen = options.find((one) => one.place === asked) ?? options.find((one) => isMain(run, one) && one.alpha === best?.alpha) ?? options[0];
   if (!chosen) return null;
   // A response of the baseline stands once for each persona it was scored for.
   const shown = [...new Map(run.responses.filter((one) => one[0] === chosen.place).map((one) => [`${one[1]}/${one[2]}`, one])).values()];
-  const named = (one) => `α = ${number(one.alpha)}${isMain(run, one) ? "" : `, layers ${one.source_layer} → ${one.target_layer}, ${one.texts} texts`}`;
+  const named = (one) => `α = ${number(one.alpha)}${isMain(run, one) ? "" : `, layers ${one.source_layer} → ${one.target_layer}, ${one.texts} texts`}${one.part === "test" ? "" : ", development prompts"}`;
   return html`<section class="card pane">
     <h2>Generations: ${said(method)}
       <label class="switch">at <select aria-label="condition" value=${chosen.place} onChange=${(e) => setAsked(Number(e.target.value))}>
