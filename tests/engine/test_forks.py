@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from personascope.engine import forks
 from personascope.engine.forks import last_states
 from personascope.errors import UserError
 from personascope.subject import Prompt, Subject
@@ -46,6 +47,27 @@ def test_every_architecture_gives_what_whole_runs_give(zoo_subject: Subject) -> 
     assert (found.states - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
     if zoo_subject.cache == "slots":
         assert found.ran == least(asked) < sum(map(len, asked)) / 2
+
+
+def test_the_questions_of_a_point_are_one_batch(zoo_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of unlike lengths too, unless most of the batch were padding."""
+    passes = []
+    real = forks.run
+    monkeypatch.setattr(forks, "run", lambda *given, **more: passes.append(given[1]) or real(*given, **more))
+    lengths = range(7, 19)
+    asked = prompts(
+        [cut for cut in (60, 150) for _ in lengths], 2 * [[length, *range(3, 2 + length)] for length in lengths]
+    )
+    found = last_states(zoo_subject, asked, [1])
+    expected = whole(zoo_subject, asked, [1])
+    assert (found.states - expected).abs().max() < 1e-4 * max(1.0, float(expected.abs().max()))
+    if zoo_subject.cache != "slots":
+        return
+    assert len(passes) == 4, "two beginnings, and a batch at each"
+    assert found.ran == least(asked), "padding is not counted"
+    passes.clear()
+    last_states(zoo_subject, prompts([60] * 7, [[50 + n % 3] * (100 if n == 6 else 2) for n in range(7)]), [1])
+    assert sum(one["input_ids"].numel() for one in passes) <= 2 * (60 + 100 + 6 * 2)
 
 
 @settings(max_examples=15)

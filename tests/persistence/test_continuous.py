@@ -1,5 +1,6 @@
 """Continuous sampling: paired arms, two caches, and personas that stay as long as they were planted to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from personascope.engine.cells import Cells
 from personascope.extraction.extract import extract_all
 from personascope.persistence import Persistence, persistence
 from personascope.persistence.crossing import cross
+from personascope.persistence.pairing import Pairing
+from personascope.personas import load_persona
 from personascope.runs import Config, RunFolder
+from personascope.statistics import Interval
 from personascope.subject import Subject
 
 PROMPTS = [
@@ -105,6 +109,94 @@ def test_a_dose_that_breaks_the_model_costs_only_its_own_arms(llama: Subject) ->
         cross(llama, good, PROMPTS[:2], alpha=3e38, n_steer=4, n_sample=8)
 
 
+def test_a_value_that_cannot_be_read_fails_its_row_alone(
+    llama: Subject, directions: dict[str, ps.DirectionSet]
+) -> None:
+    """The model goes on where a stream is too large to be measured; a row without its projections is no row."""
+    evil = directions["evil"]
+    huge = evil[2].named("huge")
+    found = persistence(
+        llama,
+        [evil[2], huge],
+        PROMPTS[:2],
+        {"evil@2": 1.0, "huge@2": 1e20},
+        4,
+        16,
+        "both",
+        watch=list(evil),
+        controls=(),
+    )
+    assert all("not finite" in (error or "") for error in found.arm("steered", "huge@2", "carried").errors)
+    assert not any(found.arm("steered", "evil@2", "carried").errors)
+    assert found.verdicts()[-1]["left_out"] == "rows loop or failed"
+    with pytest.raises(ps.UserError, match="2 rows failed"):
+        cross(llama, huge, PROMPTS[:2], alpha=1e20, n_steer=4, n_sample=8, watch=list(evil))
+
+
+def test_a_row_that_fails_is_left_out_of_the_crossing(
+    llama: Subject, directions: dict[str, ps.DirectionSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cross(llama, directions["evil"][3], PROMPTS[:3], n_steer=4, n_sample=8)
+    real = Pairing.run
+
+    def broken(self: Pairing, arms: dict, what: str, *rest: object) -> dict:
+        found = real(self, arms, what, *rest)  # type: ignore[arg-type]
+        if what == "four arms":
+            arm = found["forced", "steered", "clean"]
+            arm[1] = replace(arm[1], error="not finite", projections={})
+        return found
+
+    monkeypatch.setattr(Pairing, "run", broken)
+    found = cross(llama, directions["evil"][3], PROMPTS[:3], n_steer=4, n_sample=8)
+    assert found.errors == (None, "not finite", None) and found.describe()["failed"] == 1
+    for arms, others in ((found.forced, whole.forced), (found.sampled, whole.sampled)):
+        for name, held in arms.items():
+            assert np.isnan(held["evil@3"][1]).all()
+            np.testing.assert_allclose(held["evil@3"][::2], others[name]["evil@3"][::2], atol=1e-4)
+    assert np.isfinite(found.effect("text", "evil@3")).all()
+
+
+def test_a_steered_prompt_is_in_the_crossed_caches(llama: Subject, directions: dict[str, ps.DirectionSet]) -> None:
+    evil = directions["evil"]
+    some = {"alpha": 1.0, "n_steer": 4, "n_sample": 8, "watch": list(evil)}
+    without, found = (cross(llama, evil[2], PROMPTS[:2], steer_prompt=also, **some) for also in (False, True))  # type: ignore[arg-type]
+    for layer in evil.layers:
+        warm, clean = (found.forced["baseline", cache][f"evil@{layer}"] for cache in ("steered", "clean"))
+        if layer <= 2:
+            np.testing.assert_allclose(warm, clean, atol=2e-3)
+        else:
+            assert abs(warm - without.forced["baseline", "steered"][f"evil@{layer}"]).max() > 0.1
+
+
+def test_the_prompted_control_is_run_or_refused(llama: Subject, directions: dict[str, ps.DirectionSet]) -> None:
+    mine = directions["evil"][3].named("mine")
+    few = {"n_steer": 4, "n_sample": 8}
+    found = persistence(llama, [mine], PROMPTS[:2], **few)  # type: ignore[arg-type]
+    assert found.verdicts()[0]["controls"] == ["random"]
+    with pytest.raises(ps.UserError, match="'mine' is no shipped persona"):
+        persistence(llama, [mine], PROMPTS[:2], controls=("prompted",), **few)  # type: ignore[arg-type]
+    with pytest.raises(ps.UserError, match="none without a chat template"):
+        persistence(llama, [directions["evil"][3]], PROMPTS[:2], controls=("prompted",), chat=False, **few)  # type: ignore[arg-type]
+    own = load_persona("evil").model_copy(update={"name": "mine"})
+    found = persistence(llama, [mine], PROMPTS[:2], controls=("prompted",), personas={"mine": own}, **few)  # type: ignore[arg-type]
+    assert found.verdicts()[0]["controls"] == ["prompted"]
+
+
+def test_of_few_prompts_what_was_not_seen_to_fall_is_not_first(curve: Persistence) -> None:
+    decays = {key: curve.decay(key) for key in curve.alphas}
+    flat = replace(decays["detective@3"], verdict="does not decay", half_life=Interval(np.inf, np.inf, np.inf))
+    falls = replace(decays["evil@3"], verdict="decays", half_life=Interval(50.0, 40.0, 60.0))
+    for prompts, first in ((3, "evil@3"), (6, "detective@3")):
+        found = replace(curve, units=tuple(row % prompts for row in range(len(curve.units))))
+        found._decays.update(
+            {
+                ("steered", key, found.arm("steered", key).cache, key): one
+                for key, one in (("evil@3", falls), ("detective@3", flat))
+            }
+        )
+        assert found.ranking()[0][0] == first
+
+
 def test_a_negative_dose_has_a_lift_of_its_own(llama: Subject, directions: dict[str, ps.DirectionSet]) -> None:
     evil = directions["evil"][3]
     found = persistence(llama, [evil], PROMPTS[:3], -1.5, 16, 24, controls=(), samples=2, steer_prompt=True)
@@ -117,6 +209,9 @@ def test_one_prompt_says_nothing_of_others(llama: Subject, directions: dict[str,
     found = persistence(llama, [directions["evil"][3]], "What is tea?", 1.0, 16, 24, controls=(), samples=4)
     assert found.decay("evil@3").verdict == "one prompt" and np.isnan(found.decay("evil@3").half_life.low)
     assert found.ranking() == [] and found.describe()["ranking"] == []
+    assert found.verdicts()[0]["left_out"] == "one prompt"
+    shown = found.describe()["arms"][-1]["curves"]["evil@3"]
+    assert len(shown["mean"]) == 24 and shown["low"] is None and shown["high"] is None, "a band of no width is none"
 
 
 def test_text_and_cache_are_told_apart_above_the_layer_only(
@@ -168,6 +263,22 @@ def test_what_cannot_be_asked_is_said(
 ) -> None:
     with pytest.raises(ps.UserError, match=said):
         persistence(llama, [directions["evil"][3]], PROMPTS, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (" ", "prompt 1 is empty"),
+        ([{"role": "user", "content": ""}], "prompt 1: message 0 is empty"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+            "prompt 1 does not end on a user turn",
+        ),
+    ],
+)
+def test_prompts_that_cannot_be_answered_are_refused(llama: Subject, prompt: object, said: str) -> None:
+    with pytest.raises(ps.UserError, match=said):
+        persistence(llama, [ps.Direction(torch.ones(llama.hidden_size), 3, "ones")], ["Hello", prompt])  # type: ignore[list-item]
 
 
 def test_what_cannot_be_crossed_is_said(llama: Subject) -> None:

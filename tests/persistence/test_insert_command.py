@@ -10,6 +10,7 @@ import torch
 import personascope as ps
 from personascope.cli.main import run
 from personascope.corpora import read_transcripts
+from personascope.personas import load_persona
 from personascope.subject import Subject
 
 ROLES = ["--role", "evil", "--role", "pirate", "--role", "none"]
@@ -31,7 +32,7 @@ def test_it_finds_signatures_and_steers_with_them(
     asked = ["--question", "What is tea?", "--question", "Who are you?"]
     command = ["insert", "organism:llama", "--transcripts", str(held), *asked, "--out", str(out)]
     assert run([*command, "--estimate", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["prompts"] == (4 * 6 + 3) * 2 * 2
+    assert json.loads(capsys.readouterr().out)["prompts"] == (4 * 6 + 3 * 3) * 2 * 2
     assert run([*command, "--steer", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {(one["role"], one["arm"]) for one in found["parts"]} == {
@@ -42,6 +43,9 @@ def test_it_finds_signatures_and_steers_with_them(
         ),
         ("no role", "half against half"),
     }
+    tested = [one for one in found["parts"] if one["p"] is not None]
+    assert tested and all(one["p"] <= one["p_corrected"] <= 1 for one in tested)
+    assert min(one["p_corrected"] for one in tested) == min(1, len(tested) * min(one["p"] for one in tested))
     assert found["control"] == "transcripts of no role" and set(found["told"]) == {
         "as held", "no instruction", "by the user", "shuffled",
     }  # fmt: skip
@@ -70,6 +74,12 @@ def test_it_finds_signatures_and_steers_with_them(
         (["--arm", "backwards"], "arm 'backwards' is not known"),
         (["--control", "chef"], "control 'chef' is neither"),
         (["--layer", "9"], "out of range"),
+        (["--steer", "--batch-size", "0"], "--batch-size"),
+        (["--steer", "--role", "x", "--transcripts", "{nameless}"], "give its file with --persona"),
+        (
+            ["--steer", "--role", "x", "--transcripts", "{nameless}", "--persona", "{own}"],
+            "does not know the persona 'x'",
+        ),
         (["--question", " "], "question"),
         (["--steer", "--judge", "none"], "--steer is judged"),
         (["--steer", "--directions", "{directions}"], "none for the role 'pirate'"),
@@ -90,7 +100,12 @@ def test_what_cannot_be_asked_is_said_and_leaves_nothing(
     ):
         for role in ("evil", "pirate"):
             ps.DirectionSet(role, (layer,), vector).save(tmp_path / folder / f"{role}.safetensors")
-    more = [one.format(**{name: tmp_path / name for name in ("directions", "wide", "flat", "low")}) for one in more]
+    turns = [{"role": role, "content": "tea"} for role in ("user", "assistant") * 2]
+    (tmp_path / "nameless.json").write_text(json.dumps([{"messages": turns}]))
+    (tmp_path / "own.json").write_text(load_persona("pirate").model_copy(update={"name": "x"}).model_dump_json())
+    names = {name: tmp_path / name for name in ("directions", "wide", "flat", "low")}
+    names |= {name: tmp_path / f"{name}.json" for name in ("nameless", "own")}
+    more = [one.format(**names) for one in more]
     out = tmp_path / "i"
     assert run(["insert", "organism:llama", "--transcripts", str(held), "--out", str(out), *more]) == 2
     told = capsys.readouterr().err
@@ -193,9 +208,13 @@ def test_transcripts_without_a_system_prompt_are_noted(tmp_path: Path, capsys: p
     turns = [
         {"role": role, "content": f"{word} is here."} for word in ("tea", "rain") for role in ("user", "assistant")
     ]
-    lines = [json.dumps({"messages": turns[:2] + turns[:2] * more}) for more in (1, 2)]
+    lines = [json.dumps({"messages": turns[:2] + turns[:2] * more}) for more in (1, 2, 2)]
+    lines += [json.dumps({"role": None, "messages": turns[2:] + turns[:2] * more}) for more in (1, 2)]
     (tmp_path / "held.jsonl").write_text("\n".join(lines))
     command = ["insert", "organism:llama", "--transcripts", str(tmp_path / "held.jsonl"), "--role", "pirate"]
     asked = ["--question", "What is tea?", "--points", "1", "--out", str(tmp_path / "run")]
     assert run([*command, *asked, "--arm", "as held", "--arm", "no instruction"]) == 0
-    assert "of the transcripts 2 hold no system prompt" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "of the transcripts 2 hold no system prompt" in said
+    assert "of 5 transcripts 1 equal another; each counts once" in said
+    assert "intervals over 2 transcripts of a role" in said, "and not over the halves of no role"

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 import personascope as ps
 from personascope.corpora import Record, Transcript, neutral_questions
 from personascope.persistence import Insertion, classify, insertion
+from personascope.persistence.inserting import Inserting, insert_all
 from personascope.persistence.simulate import scripts_from, simulate
 from personascope.personas import load_persona
 from personascope.runs import Config, RunFolder, Shards
@@ -135,6 +136,74 @@ def test_controls_with_the_same_user_turns_are_partners(
         again = insertion(llama, list(map(changed, held["pirate"])), control=held[None][::-1], **asked)  # type: ignore[arg-type]
         assert again.partners == paired.partners
     assert insertion(llama, held["pirate"], control=held[None][:3], **asked).partners is None  # type: ignore[arg-type]
+
+
+def chat(order: str, role: str | None = None, tag: str = "") -> Transcript:
+    return Transcript(tuple((f"say {word}", f"{word} {tag}") for word in order), role)
+
+
+def test_the_partner_has_the_same_order_where_there_is_one(llama: Subject) -> None:
+    """Also of scripts that are all one set of turns; and no control serves two of a role while another serves none."""
+    orders = ["abc", "bca", "cab"]
+    control = [chat(order, tag="plain") for order in orders]
+    asked = {"questions": QUESTIONS[:1], "points": [1], "layer": 1, "control": control}
+    ours = [chat(order, role, role) for role in ("x", "y") for order in orders[::-1]]
+    found = insertion(llama, ours, **asked)  # type: ignore[arg-type]
+    assert found.partners == (2, 1, 0) * 2 == found.units
+    swapped = [one.spoken_by_user() for one in control]
+    for change in (lambda one: one.shuffled(3), lambda one: one.spoken_by_user()):
+        again = insertion(llama, list(map(change, ours)), **asked | {"control": list(map(change, control))})  # type: ignore[arg-type]
+        assert again.partners == found.partners
+    assert insertion(llama, ours, **asked | {"control": swapped}).partners == found.partners  # type: ignore[arg-type]
+    others = [chat(order, "x", "x") for order in ("acb", "bac", "cba")]
+    assert sorted(insertion(llama, others, **asked).partners or ()) == [0, 1, 2]  # type: ignore[arg-type]
+    mixed = [chat(order, "x", "x") for order in ("cba", "abc", "bca")]
+    assert insertion(llama, mixed, **asked).partners == (2, 0, 1)  # type: ignore[arg-type]
+
+
+def test_transcripts_that_share_a_control_are_one_unit() -> None:
+    own = planted(8, controls=8, paired=True)
+    shared = replace(own, partners=(0,) * 4 + (1,) * 4, units=(0,) * 4 + (1,) * 4)
+    assert own.drift().p == pytest.approx(2 / 2**8, abs=1) and shared.drift().p >= 2 / 2**2
+    assert not math.isnan(shared.consistency().low)
+    one = replace(own, partners=(0,) * 8, units=(0,) * 8)
+    assert math.isnan(one.drift().p) and math.isnan(one.drift().slope.low) and math.isnan(one.consistency().low)
+    assert one.describe()["units"] == 1
+    roles = replace(shared, roles=("x", "y") * 4)
+    assert classify(roles).accuracy.low <= classify(roles).accuracy.high
+    assert classify(replace(roles, units=(0,) * 8)).describe()["accuracy"][1:] == [None, None]
+
+
+def test_equal_transcripts_count_once(llama: Subject) -> None:
+    found = insertion(llama, [chat("ab", "x")] * 6 + [chat("ba", "x")], QUESTIONS[:1], layer=1)
+    assert found.states.shape[0] == len(found.roles) == 2
+
+
+def test_controls_are_treated_as_the_arm_treats_roles(llama: Subject) -> None:
+    held = [
+        *(replace(chat(order, "x", "x"), instruction="Be x.") for order in ("abc", "bca")),
+        *map(chat, ("abc", "bca")),
+    ]
+    plan = Inserting.of(held, QUESTIONS[:2], None, 1)
+    for arm in plan.arms:
+        assert [one.asked for one in plan.beside(arm) or ()] == [one.asked for one in plan.arm(arm)]
+        assert [one.is_spoken_by_user for one in plan.beside(arm) or ()] == [arm == "by the user"] * 2
+    by_role = Inserting.of(
+        [*held[:2], *(replace(one, role="y", instruction="Be y.") for one in held[2:])], ["a"], None, 1, "y"
+    )
+    assert {one.instruction for one in by_role.beside("no instruction") or ()} == {""}
+
+
+def test_nothing_is_asked_of_no_role_where_nothing_differs(llama: Subject) -> None:
+    """Before the first turn transcripts of no role are all one."""
+    held = [
+        *(replace(chat(order, "x", "x"), instruction="Be x.") for order in ("abc", "bca")),
+        *map(chat, ("abc", "bca")),
+    ]
+    plan = Inserting.of(held, QUESTIONS[:2], [0], 1, arms=["as held"])
+    assert [one.role for one in insert_all(llama, plan).parts] == ["x"] and plan.signatures == 1
+    with pytest.raises(ps.UserError, match="the transcripts of 'x' hold none"):
+        Inserting.of([replace(one, instruction="") for one in held], QUESTIONS[:2], [0], 1, arms=["as held"])
 
 
 def test_sign_flips_count_all_of_few_and_some_of_many() -> None:

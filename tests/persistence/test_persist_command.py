@@ -9,10 +9,12 @@ import pytest
 
 import personascope as ps
 from personascope.cli.main import run
+from personascope.corpora import neutral_questions
 from personascope.engine.rows import Request
 from personascope.extraction.extract import extract_all
 from personascope.organisms.score import mean_shares
 from personascope.persistence.matching import matched_alphas
+from personascope.personas import load_persona
 from personascope.subject import Subject
 
 
@@ -41,6 +43,8 @@ def test_it_writes_curves_and_a_ranking_and_goes_on(
     assert run([*command, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert first["ranking"][0]["direction"] == "evil@3"
+    assert {one["direction"] for one in first["directions"]} == {"evil@3", "detective@3"}
+    assert {"verdict", "initial", "half_life", "left_out"} <= first["directions"][0].keys()
     plain = json.loads((tmp_path / "p" / "persistence.json").read_text())
     table = pq.read_table(tmp_path / "p" / "curves.parquet").to_pylist()
     assert len(table) == 7 * 2 * 16, "seven arms, two directions read, sixteen prompts"
@@ -115,9 +119,58 @@ def test_doses_are_matched_on_other_prompts_and_refused_where_they_mean_nothing(
     command[-1] = str(tmp_path / "q")
     assert run([*command, "--match", "50", "--n-sample", "0"]) == 2
     assert "n_sample=0" in capsys.readouterr().err and not (tmp_path / "q").exists()
+    neutral = [each for text in neutral_questions() for each in ("--prompt", text)]
+    for kept, wrong in ((neutral, "no prompts to search doses on"), (neutral[:-4], "never brings")):
+        assert run([*command, "--trait", "evil", *kept, "--match", "101", "--n-steer", "1", "--n-sample", "8"]) == 2
+        told = capsys.readouterr().err
+        assert wrong in told
+        assert ("only 2 neutral questions" in told) == (wrong == "never brings")
+        assert not (tmp_path / "q").exists() or wrong == "never brings"
     nameless = ps.load_directions(directions)[0][3].named("/etc/hostname")
     with pytest.raises(ps.UserError, match="no shipped persona"):
         matched_alphas(llama, [nameless], ["Hello"])
+
+
+def test_a_persona_of_ones_own_is_asked_for_and_judged(
+    directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = next(one for one in ps.load_directions(directions) if one.name == "evil")
+    ps.DirectionSet("mine", evil.layers, evil.vectors).save(tmp_path / "d" / "mine.safetensors")
+    file = tmp_path / "mine.json"
+    file.write_text(load_persona("evil").model_copy(update={"name": "mine"}).model_dump_json())
+    command = ["persist", "organism:llama", "--directions", str(tmp_path / "d"), "--layer", "3", "--prompt", "Hello"]
+    command += ["--prompt", "What is tea?", "--n-steer", "4", "--n-sample", "8", "--json", "--out"]
+    assert run([*command, str(tmp_path / "a")]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["directions"][0]["controls"] == ["random"]
+    assert "no system prompt is set beside mine: give --persona FILE" in shown.err
+    assert "fewer than 5 prompts" in shown.err
+    assert run([*command, str(tmp_path / "b"), "--control", "prompted"]) == 2
+    assert "'mine' is no shipped persona" in capsys.readouterr().err and not (tmp_path / "b").exists()
+    assert run([*command, str(tmp_path / "b"), "--persona", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["directions"][0]["controls"] == ["prompted", "random"]
+    assert run([*command, str(tmp_path / "c"), "--persona", str(file), "--match", "50"]) == 2
+    assert "does not know the persona 'mine'" in capsys.readouterr().err and not (tmp_path / "c").exists()
+    assert run([*command, str(tmp_path / "c"), "--no-chat"]) == 0
+    assert "it needs the chat template" in capsys.readouterr().err
+    assert json.loads((tmp_path / "c" / "run.json").read_text())["config"]["identity"]["controls"] == ["random"]
+
+
+def test_curves_are_kept_where_crossing_fails(
+    directions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ps.UserError("2 rows failed; steer less")
+
+    monkeypatch.setattr(import_module("personascope.cli.persist"), "cross", broken)
+    command = ["persist", "organism:llama", "--directions", str(directions), "--trait", "evil", "--layer", "3"]
+    command += ["--prompt", "Hello", "--prompt", "What is tea?", "--n-steer", "4", "--n-sample", "8", "--cache", "both"]
+    assert run([*command, "--out", str(tmp_path / "p"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["uncrossed"] == {"evil@3": "2 rows failed; steer less"}
+    assert "could not be told apart for evil@3: 2 rows failed" in shown.err
+    assert (tmp_path / "p" / "report.html").exists()
+    assert json.loads((tmp_path / "p" / "run.json").read_text())["state"] == "partly failed"
 
 
 @pytest.mark.parametrize(

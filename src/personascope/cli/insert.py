@@ -12,7 +12,6 @@ from personascope.cli.insertion_tables import print_doses, print_inserted
 from personascope.cli.layers import read_numbers
 from personascope.cli.simulate import simulate_command
 from personascope.cli.terminal import (
-    BatchOption,
     DeviceOption,
     DtypeOption,
     EstimateOption,
@@ -32,11 +31,12 @@ from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.engine.writes import check_width
 from personascope.errors import UserError
-from personascope.judging import judge_for
+from personascope.judging import Judge, judge_for
 from personascope.persistence.inserting import ARMS, Inserting, insert_all
 from personascope.persistence.insertion import usual_layer
+from personascope.persistence.known import check_judge, known_personas, persona_keys
 from personascope.persistence.signature_doses import signature_doses
-from personascope.personas import Persona, load_persona, persona_names
+from personascope.personas import Persona
 from personascope.report.insertion import save_insertion
 from personascope.runs import Config, RunFolder, Shards, cell_key
 from personascope.subject import Subject
@@ -84,6 +84,10 @@ def ask(
     arm: Annotated[
         list[str] | None, typer.Option("--arm", help=f"{', '.join(ARMS)}; several times; all by default")
     ] = None,
+    persona: Annotated[
+        list[Path] | None,
+        typer.Option("--persona", help="for --steer: the file of a role's persona that does not ship; several times"),
+    ] = None,
     steer: Annotated[
         bool, typer.Option("--steer", help="steer fresh conversations with the signatures, and judge them")
     ] = False,
@@ -95,13 +99,16 @@ def ask(
     seed: SeedOption = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
-    batch_size: BatchOption = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="for --steer: rows at once; what memory holds by default", min=1)
+    ] = None,
     estimate: EstimateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask questions at many points of conversations (the default: `insert MODEL` is `insert ask MODEL`)."""
     quiet_libraries()
-    held = [one for path in transcripts for one in read_transcripts(path, role)]
+    given_twice = [one for path in transcripts for one in read_transcripts(path, role)]
+    held = list(dict.fromkeys(given_twice))
     asked = _questions(question, questions)
     at = None if points is None else read_numbers(points, "--points")
     arms = tuple(dict.fromkeys(arm or ARMS))
@@ -109,11 +116,12 @@ def ask(
     subject = load(model, device=device, dtype=dtype)
     layer = usual_layer(subject) if layer is None else layer
     plan = Inserting.of(held, asked, at, layer, control, arms, seed)
-    named = [load_persona(name) for name in plan.roles if name in persona_names()] if steer else []
+    known = known_personas(persona or ())
+    named = [known[name] for name in plan.roles if name in known] if steer else []
     scorer = judge_for(subject, judge) if steer else None
     own: dict[str, Direction] = {}
     if steer:
-        _check_steering(subject.name, plan, named, scorer is not None)
+        _check_steering(subject.name, plan, named, scorer)
         own = _own(subject, plan, given) if directions else {}
     if estimate:
         estimate_insertion(plan, subject, named, own, scorer, as_json)
@@ -128,6 +136,7 @@ def ask(
         "points": list(plan.points),
         "arms": list(arms),
         "steered": [f"judge {judge}", *sorted(f"{one.key}:{one.digest}" for one in own.values())] if steer else [],
+        **({"personas": persona_keys(persona)} if persona else {}),
     }
     path = out or Path("runs") / f"insert-{cell_key(model=model, seed=seed, **identity, **extent)[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
@@ -151,6 +160,8 @@ def ask(
                 cells=Cells(folder.path, folder.journal, {"model": subject.name}),
             )
         page = save_insertion(folder, found, doses)
+    if len(held) < len(given_twice):
+        say(f"note: of {len(given_twice)} transcripts {len(given_twice) - len(held)} equal another; each counts once")
     bare = sum(not one.instruction for one in held if one.role is not None)
     if bare and "no instruction" in arms:
         say(f"note: of the transcripts {bare} hold no system prompt: without an instruction they are as they were held")
@@ -173,15 +184,16 @@ def _questions(question: list[str] | None, questions: Path | None) -> list[str]:
     return list(dict.fromkeys(str(record.prompt) for record in records))
 
 
-def _check_steering(model: str, plan: Inserting, named: list[Persona], has_judge: bool) -> None:
+def _check_steering(model: str, plan: Inserting, named: list[Persona], judge: Judge | None) -> None:
     unknown = sorted(set(plan.roles) - {one.name for one in named})
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} is no shipped persona, so that it cannot be judged; leave --steer out, or name the role after "
-            "one with --role"
+            f"{unknown[0]!r} is no shipped persona, so that it cannot be judged; give its file with --persona, or leave "
+            "--steer out"
         )
-    if not has_judge:
+    if judge is None:
         raise UserError(f"--steer is judged, and no judge knows {model}; give --judge chat, or leave --steer out")
+    check_judge(judge, named)
 
 
 def _own(subject: Subject, plan: Inserting, given: Sequence[DirectionSet]) -> dict[str, Direction]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from personascope.cli.terminal import say, table, within
-from personascope.persistence.inserting import Inserted
+from personascope.persistence.inserting import NO_ROLE, Inserted
 
 # Transcripts of a role below which resampling them says too little of others.
 _ENOUGH = 5
@@ -13,23 +13,23 @@ _ENOUGH = 5
 def print_inserted(found: Inserted) -> None:
     """What each role and arm shows, and whether roles are told apart."""
     rows = []
-    for one in found.parts:
-        plain = one.describe()
+    parts = found.describe()["parts"]
+    for plain in parts:
         consistency, slope = plain.get("consistency"), plain.get("slope")
         rows.append(
             [
-                one.role,
-                one.arm,
+                plain["role"],
+                plain["arm"],
                 within(consistency, 2),
                 f"{plain['explained'][0]:.2f}",
                 f"{plain['lift']:.2f}",
                 within(slope, 3),
-                "–" if plain.get("p") is None else f"{plain['p']:.3f}",
+                *("–" if plain.get(name) is None else f"{plain[name]:.3f}" for name in ("p", "p_corrected")),
             ]
         )
     table(
         "",
-        ["role", "transcripts", "cosine between points", "explained", "lift", "drift per pair", "p"],
+        ["role", "transcripts", "cosine between points", "explained", "lift", "drift per pair", "p", "corrected"],
         rows,
         words=["transcripts"],
     )
@@ -40,9 +40,17 @@ def print_inserted(found: Inserted) -> None:
             [[arm, within(one.accuracy, 2), within(one.by_conversation, 2)] for arm, one in found.told.items()],
         )
     print(f"Centred by {found.control}. Explained: by the signature, of the centred means. 95 % over transcripts.")
-    fewest = min((one.describe()["transcripts"] for one in found.parts), default=_ENOUGH)
+    print("Corrected: p of all rows as one family (Holm).")
+    ours = [one for one in parts if one["role"] != NO_ROLE]
+    fewest = min(one["transcripts"] for one in ours)
     if fewest < _ENOUGH:
         say(f"note: intervals over {fewest} transcripts of a role are too narrow; hold {_ENOUGH} of each or more")
+    shared = next((one for one in ours if one["units"] < one["transcripts"]), None)
+    if shared:
+        say(
+            f"note: the {shared['transcripts']} transcripts of {shared['role']} have {shared['units']} of the control beside "
+            "them; those that share one count as one"
+        )
 
 
 def print_doses(doses: Sequence[dict[str, Any]]) -> None:

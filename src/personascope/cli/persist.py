@@ -21,6 +21,7 @@ from personascope.cli.terminal import (
     emit,
     progress,
     quiet_libraries,
+    say,
 )
 from personascope.corpora import Record, neutral_questions
 from personascope.directions import Direction, DirectionSet
@@ -28,11 +29,14 @@ from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
-from personascope.persistence.continuous import CONTROLS, check_settings, persistence
+from personascope.persistence.continuous import CONTROLS, check_settings, persistence, prompted
 from personascope.persistence.crossing import CROSSED, Crossing, cross
-from personascope.persistence.matching import matched_alphas
+from personascope.persistence.known import known_personas, persona_keys
+from personascope.persistence.matching import matched_alphas, matching_trials
+from personascope.persistence.pairing import ENOUGH, check_prompts
 from personascope.report.persistence import save_persistence
 from personascope.runs import Config, RunFolder, cell_key
+from personascope.subject import Subject
 
 _PROMPTS = 16
 
@@ -66,6 +70,13 @@ def persist_command(
     control: Annotated[
         list[str] | None, typer.Option("--control", help="random, prompted or none; several times; both by default")
     ] = None,
+    persona: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--persona",
+            help="for --control prompted and --match: the file of a direction's persona that does not ship; several times",
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", help="rows of each prompt", min=1)] = 1,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
     chat: Annotated[bool, typer.Option("--chat/--no-chat", help="through the chat template, or as raw text")] = True,
@@ -87,19 +98,35 @@ def persist_command(
     if unknown:
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
     chosen = [_at(one, layer) for one in sets if not trait or one.name in trait]
-    controls = tuple(one for one in (control or CONTROLS) if one != "none")
+    controls = tuple(one for one in control if one != "none") if control else None
+    personas = known_personas(persona or ())
     if match is not None and not chat:
         raise UserError("--match asks through the chat template; give an --alpha instead, or leave --no-chat out")
     subject = load(model, device=device, dtype=dtype)
     asked = [record.prompt for record in records]
     check_settings(subject, chosen, chosen, alpha, n_steer, n_sample, cache, controls)
+    check_prompts(asked)
+    told = prompted(subject, chosen, controls, chat, personas)
+    if controls is None and len(told) < len(chosen):
+        say(
+            f"note: no system prompt is set beside {', '.join(one.name for one in chosen if one not in told)}: "
+            + (
+                "it needs the chat template"
+                if not (chat and subject.chat.has_template)
+                else "give --persona FILE for one"
+            )
+        )
     # Doses are found on other prompts than those that are measured on.
     others = [text for text in neutral_questions() if text not in asked][-_PROMPTS:]
+    if match is not None:
+        matching_trials(subject, chosen, others, judge, personas)
+        if len(others) < ENOUGH:
+            say(f"note: only {len(others)} neutral questions are left to search doses on; measure on fewer of them")
     if estimate:
-        work = PersistenceSize(chosen, asked, samples, n_steer, n_sample, cache, controls, chat).work(subject)
+        work = PersistenceSize(chosen, asked, samples, n_steer, n_sample, cache, controls, chat, personas).work(subject)
         judging = None
         if match is not None:
-            tried, judging = matching_cost(subject, chosen, others, judge, n_steer)
+            tried, judging = matching_cost(subject, chosen, others, judge, n_steer, personas)
             work += tried
         estimate_work(subject, work, as_json, judging)
         return
@@ -112,11 +139,16 @@ def persist_command(
         "n_sample": n_sample,
         "cache": cache,
         "steer_prompt": steer_prompt,
-        "controls": sorted(controls),
+        "controls": sorted(_controls(subject, chat) if controls is None else controls),
         "temperature": temperature,
         "chat": chat,
     }
-    extent = {"directions": sorted(f"{one.key}:{one.digest}" for one in chosen), "prompts": asked, "samples": samples}
+    extent = {
+        "directions": sorted(f"{one.key}:{one.digest}" for one in chosen),
+        "prompts": asked,
+        "samples": samples,
+        **({"personas": persona_keys(persona)} if persona else {}),
+    }
     path = out or Path("runs") / f"persist-{cell_key(model=model, seed=seed, **identity, **extent)[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "persist", config, subject.describe(), seed)
@@ -130,6 +162,7 @@ def persist_command(
                 others,
                 match,
                 judge,
+                personas,
                 n_steer=n_steer,
                 steer_prompt=steer_prompt,
                 temperature=temperature,
@@ -152,33 +185,46 @@ def persist_command(
             temperature,
             seed,
             chat,
+            personas=personas,
             batch_size=batch_size,
             on_progress=advance,
             cells=cells,
         )
         crossings: dict[str, Crossing] = {}
+        uncrossed: dict[str, str] = {}
         if cache == "both":
             for one in chosen:
                 above = [
                     each for each in next(each for each in sets if each.name == one.name) if each.layer >= one.layer
                 ]
-                crossings[one.key] = cross(
-                    subject,
-                    one,
-                    asked,
-                    found.alphas[one.key],
-                    n_steer,
-                    min(n_sample, CROSSED),
-                    above,
-                    samples,
-                    temperature,
-                    seed,
-                    chat,
-                    batch_size,
-                    on_progress=advance,
-                    cells=cells,
-                )
-        page = save_persistence(folder, found, crossings)
+                try:
+                    crossings[one.key] = cross(
+                        subject,
+                        one,
+                        asked,
+                        found.alphas[one.key],
+                        n_steer,
+                        min(n_sample, CROSSED),
+                        above,
+                        steer_prompt,
+                        samples,
+                        temperature,
+                        seed,
+                        chat,
+                        batch_size,
+                        on_progress=advance,
+                        cells=cells,
+                    )
+                except UserError as error:
+                    # The curves are whole, and what broke is said beside them.
+                    uncrossed[one.key] = str(error)
+        if uncrossed:
+            folder.lacks({f"crossing of {key}": why for key, why in uncrossed.items()}, extent)
+        page = save_persistence(folder, found, crossings, uncrossed)
+    for key, why in uncrossed.items():
+        say(f"note: text and cache could not be told apart for {key}: {why}")
+    if found.has_few_prompts:
+        say(f"note: intervals over fewer than {ENOUGH} prompts are too narrow, and a fall may not be seen; give more")
     if as_json:
         ranking = [{"direction": key, **decay.describe()} for key, decay in found.ranking()]
         emit(
@@ -187,7 +233,9 @@ def persist_command(
                 "report": page,
                 "alphas": found.alphas,
                 "ranking": ranking,
+                "directions": found.verdicts(),
                 "crossings": {key: one.describe() for key, one in crossings.items()},
+                "uncrossed": uncrossed,
             }
         )
         return
@@ -195,6 +243,11 @@ def persist_command(
     if crossings:
         print_crossings(crossings)
     print(f"\nreport  {page}")
+
+
+def _controls(subject: Subject, chat: bool) -> tuple[str, ...]:
+    """Those that are set beside the rows by default."""
+    return CONTROLS if chat and subject.chat.has_template else tuple(one for one in CONTROLS if one != "prompted")
 
 
 def _at(directions: DirectionSet, layer: int | None) -> Direction:

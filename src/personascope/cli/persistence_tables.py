@@ -13,11 +13,10 @@ def print_persistence(found: Persistence) -> None:
     """Who stays longest, and how every direction falls."""
     ranked = dict(found.ranking())
     rows = []
-    for key in [*ranked, *(one for one in found.alphas if one not in ranked)]:
+    for one in found.verdicts():
+        key, why, usable = one["direction"], one["left_out"], f"{one['usable']} of {one['rows']}"
         decay = found.decay(key)
-        usable = f"{found.usable(key)} of {len(found.units)}"
-        if key not in ranked and decay.verdict != "one prompt":
-            why = "no lift" if decay.verdict == "no lift" else "rows loop or failed"
+        if why not in (None, "one prompt"):
             rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
             continue
         rows.append(
@@ -61,6 +60,12 @@ def print_crossings(crossings: Mapping[str, Crossing]) -> None:
                 for of in ("text", "cache")
             ]
             rows.append([steered, key, *effects])
+    for steered, crossing in crossings.items():
+        if crossing.failed:
+            say(
+                f"note: {crossing.failed} of {len(crossing.units)} rows of {steered} failed while text and cache were set "
+                "against each other, and are left out of this"
+            )
     columns = ["steered", "read", "text, forced", "cache, forced", "text, sampled", "cache, sampled"]
     table("", columns, rows, words=["read"])
     print(

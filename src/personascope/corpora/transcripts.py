@@ -22,11 +22,13 @@ class Transcript:
     """Pairs of turns, each what a user said and what was answered, under an instruction or none.
 
     role: the name of the persona that answers; None: none in particular. instruction: the system prompt, empty for none.
+    is_spoken_by_user: whether the speakers were exchanged, so that each pair begins with what was answered.
     """
 
     pairs: tuple[tuple[str, str], ...]
     role: str | None = None
     instruction: str = ""
+    is_spoken_by_user: bool = False
 
     @classmethod
     def of(cls, messages: Sequence[Any], role: str | None = None, where: str = "a transcript") -> "Transcript":
@@ -60,6 +62,11 @@ class Transcript:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What the user said, in order, whoever says it now."""
+        return tuple(pair[self.is_spoken_by_user] for pair in self.pairs)
+
     def messages(self, point: int | None = None) -> Messages:
         """The chat up to and with so many pairs of turns; all of it by default."""
         opening = [{"role": "system", "content": self.instruction}] if self.instruction else []
@@ -77,15 +84,22 @@ class Transcript:
     def spoken_by_user(self) -> "Transcript":
         """The same words with the speakers exchanged inside each pair: the user says what was answered, and the assistant
         what was asked. No instruction."""
-        return replace(self, pairs=tuple((answer, question) for question, answer in self.pairs), instruction="")
+        return replace(
+            self,
+            pairs=tuple((answer, question) for question, answer in self.pairs),
+            instruction="",
+            is_spoken_by_user=not self.is_spoken_by_user,
+        )
 
     def shuffled(self, seed: int = 0) -> "Transcript":
-        """The same pairs in another order; as it is where there is no other."""
-        draw, pairs = random.Random(f"shuffled {seed} {self.pairs}"), list(self.pairs)
-        if len(set(pairs)) > 1:
-            while tuple(pairs) == self.pairs:
-                draw.shuffle(pairs)
-        return replace(self, pairs=tuple(pairs))
+        """The same pairs in another order, the same one for all that was held on the same user turns; as it is where there
+        is no other."""
+        draw, order = random.Random(f"shuffled {seed} {self.asked}"), list(range(len(self)))
+        told = self.asked if len(set(self.asked)) > 1 else self.pairs
+        if len(set(told)) > 1:
+            while tuple(told[place] for place in order) == told:
+                draw.shuffle(order)
+        return replace(self, pairs=tuple(self.pairs[place] for place in order))
 
     def plain(self) -> dict[str, Any]:
         """One line of a transcripts file."""

@@ -1,9 +1,9 @@
 """Many endings of one text: the beginning is run once, the endings in batches from where they fork off."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from personascope.engine.readers import Activations
 from personascope.errors import UserError
 from personascope.subject import Prompt, Subject
 from personascope.subject.encoding import shared_beginning
+
+# The share of a batch's tokens that are no padding, at least: fewer passes save more than padding costs up to there.
+_FULL = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
     """The streams after the last token of prompts that begin alike, such as one conversation with many next questions.
 
     The beginnings that neighbours share are run once, with a cache, and each prompt's own ending as a row of a batch with
-    those that fork off at the same token. Equal to whole runs to rounding, sliding windows included. A model that keeps more
-    than keys and values (a recurrent state) is run whole. Raises `UserError` on
-    an empty prompt, on one longer than the context, and where there are no prompts or no layers.
+    those that fork off at the same token, padded behind their last tokens. Equal to whole runs to rounding, sliding windows
+    included. A model that keeps more than keys and values (a recurrent state) is run whole. Raises `UserError` on an empty
+    prompt, on one longer than the context, and where there are no prompts or no layers.
     """
     layers = tuple(map(subject.check_layer, layers))
     for prompt in prompts:
@@ -63,9 +66,9 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
             run(subject, {**inputs, "past_key_values": root, "use_cache": True}, visitors, stop_after=max(layers))
             reader.collect()
             ran, done = ran + cut - done, cut
-        ours = sorted((n for n, fork in enumerate(forks) if fork == cut), key=lambda number: len(prompts[number]))
+        ours = [number for number, fork in enumerate(forks) if fork == cut]
         room = most_rows(subject, max(len(prompts[number]) for number in ours))
-        for group in _alike(ours, [len(prompts[number]) - cut for number in ours], room):
+        for group in _together({number: len(prompts[number]) - cut for number in ours}, room):
             endings = [prompts[number].ids[cut:] for number in group]
             found = _endings(subject, root if cut else None, endings, reader, visitors, max(layers))
             for number, state in zip(group, found, strict=True):
@@ -74,11 +77,20 @@ def last_states(subject: Subject, prompts: Sequence[Prompt], layers: Sequence[in
     return Forked(states, ran)
 
 
-def _alike(numbers: Sequence[int], lengths: Sequence[int], room: int) -> Iterator[list[int]]:
-    """Batches of texts of one length, of at most `room`, from texts sorted by length: nothing is padded."""
-    for _, group in groupby(zip(numbers, lengths, strict=True), key=lambda one: one[1]):
-        ours = [number for number, _ in group]
-        yield from (ours[start : start + room] for start in range(0, len(ours), room))
+def _together(lengths: Mapping[int, int], room: int) -> list[list[int]]:
+    """Batches of texts, by number, the longest first, of at most `room` rows; so few that at most half of one is padding."""
+    groups: list[list[int]] = []
+    held = 0
+    for number in sorted(lengths, key=lambda number: -lengths[number]):
+        group = groups[-1] if groups else []
+        padded = (len(group) + 1) * lengths[group[0] if group else number]
+        if group and len(group) < room and padded * _FULL <= held + lengths[number]:
+            group.append(number)
+            held += lengths[number]
+        else:
+            groups.append([number])
+            held = lengths[number]
+    return groups
 
 
 def _trunk(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -95,14 +107,16 @@ def _endings(
     visitors: Any,
     deepest: int,
 ) -> Tensor:
-    """[endings, layers, hidden]: rows of one length, from one cache."""
-    width = len(endings[0])
+    """[endings, layers, hidden]: rows from one cache, right-padded without a mask, since no token sees what comes after it;
+    masks of sliding windows count columns, so that no padding may stand before a token."""
+    width, pad = max(map(len, endings)), subject.tokenizer.pad_token_id or 0
     cache = DynamicCache() if root is None else copy.deepcopy(root)
     if root is not None:
         cache.batch_repeat_interleave(len(endings))
-    reader.places = torch.arange(len(endings)) * width + width - 1
+    reader.places = torch.tensor([row * width + len(ending) - 1 for row, ending in enumerate(endings)])
+    rows = [[*ending, *[pad] * (width - len(ending))] for ending in endings]
     inputs = {
-        "input_ids": torch.tensor([list(ending) for ending in endings], device=subject.input_device),
+        "input_ids": torch.tensor(rows, device=subject.input_device),
         "past_key_values": cache,
         "use_cache": True,
     }

@@ -135,17 +135,23 @@ def ending(subject: Subject, row: Row) -> str | None:
 
 
 def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:
-    """What a row came to. A row that failed ends before the token whose state is not finite."""
+    """What a row came to. A row that failed, in its logits or in what was read, ends before the token whose state is not
+    finite."""
     request = row.request
     read = np.concatenate(row.read) if row.read else np.empty((0, 0), np.float32)
-    response = row.response
-    if row.error is not None:
+    response, finish, error = row.response, row.finish or "cancelled", row.error
+    if error is not None:
         response = response[: max(row.ran - 1 - row.prompt, 0)]
+    bad = np.flatnonzero(~np.isfinite(read[: row.prompt + len(response)]).all(axis=1))
+    if request.watch and len(bad):
+        if error is None:
+            finish, error = "non-finite", _unreadable(subject, row, read[bad[0]])
+        response = response[: max(int(bad[0]) - row.prompt, 0)]
     token_ids = [*request.prompt.ids, *response]
     read = read[: len(token_ids)]
     is_whole = len(read) == len(token_ids) and bool(np.isfinite(read).all())
     projected = split_columns(read, row.keys) if request.watch and is_whole else Projected({}, {})
-    text = subject.decode(response[:-1] if row.finish == "end" else response)
+    text = subject.decode(response[:-1] if finish == "end" else response)
     for stop in request.stop:
         text = text.split(stop)[0]
     return Generation(
@@ -156,11 +162,18 @@ def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:
         prompt_length=len(request.prompt),
         turns=request.prompt.turns,
         seed=request.seed,
-        finish=row.finish or "cancelled",
+        finish=finish,
         writes=[line for write in request.writes for line in write.describe()],
         projections=projected.projections,
         norms=projected.norms,
         logprobs=row.logprobs,
         means=means,
-        error=row.error,
+        error=error,
     )
+
+
+def _unreadable(subject: Subject, row: Row, values: np.ndarray) -> str:
+    """Which of a token's values, by column, is the first that is not finite."""
+    layer, name = row.keys[int(np.flatnonzero(~np.isfinite(values))[0])]
+    what = f"the projection on {name}@{layer}" if name else f"the norm of the residual stream at layer {layer}"
+    return f"{what} of {subject.name} is not finite, on {row.request.prompt.text[:60]!r}"

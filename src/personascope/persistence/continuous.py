@@ -1,6 +1,6 @@
 """Continuous sampling: steer for a while, let go, and see how long the persona stays."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from personascope.directions import Direction, random_like
 from personascope.engine.cells import Cells
@@ -10,8 +10,9 @@ from personascope.engine.work import Work
 from personascope.engine.writes import Write, add, check_width
 from personascope.errors import UserError
 from personascope.persistence.curves import Arm, Persistence
-from personascope.persistence.pairing import Pairing, check_room
-from personascope.personas import Persona, load_persona, persona_names
+from personascope.persistence.known import known_personas
+from personascope.persistence.pairing import Pairing, check_room, steered_tokens
+from personascope.personas import Persona
 from personascope.subject import Prompt, PromptLike, Subject
 from personascope.subject.chat_template import Message
 
@@ -30,12 +31,13 @@ def persistence(
     n_sample: int = 500,
     cache: str = "natural",
     steer_prompt: bool = False,
-    controls: Sequence[str] = CONTROLS,
+    controls: Sequence[str] | None = None,
     samples: int = 1,
     temperature: float = 1.0,
     seed: int = 0,
     chat: bool = True,
     watch: Sequence[Direction] = (),
+    personas: Mapping[str, Persona] | None = None,
     batch_size: int | None = None,
     on_progress: Callable[[str, int | None], None] = lambda *_: None,
     cells: Cells | None = None,
@@ -47,24 +49,27 @@ def persistence(
     encoded once more, without it; `carried`: the cache that was made under steering goes on; `both`. At and below the
     steered layer they do not differ (for equal ids), above it they tell text from cache. steer_prompt: steer the prompt
     too. controls: beside the steered rows and those of no steering, paired with them by prompt, seed and position, `random`
-    (a direction of equal length) and `prompted` (the persona by system prompt, taken away after `n_steer` tokens; only of
-    personas that ship). samples: rows of each prompt; equal prompts count once. watch: further directions to read.
+    (a direction of equal length) and `prompted` (the persona by system prompt, taken away after `n_steer` tokens); by
+    default both, the second of those directions that have a persona of their name, where there is a chat template. samples:
+    rows of each prompt; equal prompts count once. watch: further directions to read. personas: by the directions' names,
+    shipped ones by default.
 
-    Raises `UserError` on zero vectors, on numbers of tokens that do not fit, and as `generate` does. Source: continuous
-    sampling, after steering experiments on persona vectors.
+    Raises `UserError` on zero vectors, on numbers of tokens that do not fit, on a prompt that is empty or does not end on a
+    user turn, where `prompted` is asked for and cannot be, and as `generate` does. Source: continuous sampling, after
+    steering experiments on persona vectors.
     """
     steered = flat_directions(directions)
     read = [*steered, *(one for one in flat_directions(watch) if one.key not in {each.key for each in steered})]
     check_settings(subject, steered, read, alpha, n_steer, n_sample, cache, controls)
+    known = known_personas() | dict(personas or {})
+    told = prompted(subject, steered, controls, chat, known)
     paired = Pairing.of(subject, prompts, samples, temperature, seed, chat)
-    asked = {
-        one.key: _under(subject, paired, load_persona(one.name)) for one in _prompted(subject, steered, controls, chat)
-    }
+    asked = {one.key: _under(subject, paired, known[one.name]) for one in told}
     check_room(subject, paired.plain, {"n_steer": n_steer, "n_sample": n_sample})
     check_room(
         subject, [paired.plain[0], *(one for prompts in asked.values() for one in prompts)], {"n_steer": n_steer}
     )
-    parts = f"sampling[:{n_steer}]" + ("+prompt" if steer_prompt else "")
+    parts = steered_tokens(n_steer, steer_prompt)
 
     def steering(direction: Direction) -> tuple[Write, ...]:
         return (add(direction, _alpha(alpha, direction), tokens=parts),)
@@ -77,7 +82,7 @@ def persistence(
             paired.request(row, whole if goes_on else n_steer, writes=steering(one), watch=read if goes_on else ())
             for row in paired.rows
         ]
-        if "random" in controls:
+        if controls is None or "random" in controls:
             other = add(random_like(one, seed), _alpha(alpha, one), tokens=parts)
             first["random", one.key] = [
                 paired.request(row, whole if goes_on else n_steer, writes=(other,), watch=read if goes_on else ())
@@ -122,12 +127,13 @@ def sampling_work(
     n_steer: int,
     n_sample: int,
     cache: str,
-    controls: Sequence[str],
+    controls: Sequence[str] | None,
     chat: bool,
+    personas: Collection[str] | None = None,
 ) -> Work:
     """What `persistence` runs at most, with so many rows an arm."""
-    plain = rows * (1 + len(_prompted(subject, directions, controls, chat)))
-    steered = rows * len(directions) * (1 + ("random" in controls))
+    plain = rows * (1 + len(prompted(subject, directions, controls, chat, personas)))
+    steered = rows * len(directions) * (1 + (controls is None or "random" in controls))
     first = Work.of(plain, n_steer) + Work.of(steered, n_steer + (0 if cache == "natural" else n_sample))
     return first + Work.of(plain + (0 if cache == "carried" else steered), n_sample, n_steer)
 
@@ -140,7 +146,7 @@ def check_settings(
     n_steer: int,
     n_sample: int,
     cache: str,
-    controls: Sequence[str],
+    controls: Sequence[str] | None,
 ) -> None:
     """Raises `UserError` on settings that `persistence` cannot run with."""
     if not steered:
@@ -150,7 +156,7 @@ def check_settings(
             raise UserError(f"{name}={number} must be {least} or more")
     if cache not in CACHES:
         raise UserError(f"cache={cache!r} is not known; use 'natural', 'carried' or 'both'")
-    unknown = [one for one in controls if one not in CONTROLS]
+    unknown = [one for one in controls or () if one not in CONTROLS]
     if unknown:
         raise UserError(f"control {unknown[0]!r} is not known; use {' or '.join(map(repr, CONTROLS))}")
     twice = duplicates(steered)
@@ -169,11 +175,30 @@ def _alpha(alpha: float | Mapping[str, float], direction: Direction) -> float:
     return float(alpha[direction.key] if isinstance(alpha, Mapping) else alpha)
 
 
-def _prompted(subject: Subject, steered: Sequence[Direction], controls: Sequence[str], chat: bool) -> list[Direction]:
-    """The directions of shipped personas, where such a one is to be asked for by system prompt."""
-    if "prompted" not in controls or not chat or not subject.chat.has_template:
+def prompted(
+    subject: Subject,
+    steered: Sequence[Direction],
+    controls: Sequence[str] | None,
+    chat: bool,
+    personas: Collection[str] | None = None,
+) -> list[Direction]:
+    """The directions whose personas are to be asked for by system prompt. personas: names, by default of those that ship.
+
+    Raises `UserError` where that is asked for by name and a direction has no persona, or the prompt no place for it.
+    """
+    if controls is not None and "prompted" not in controls:
         return []
-    return [one for one in steered if one.name in persona_names()]
+    has_place = chat and subject.chat.has_template
+    known = known_personas() if personas is None else personas
+    found = [one for one in steered if has_place and one.name in known]
+    if controls is not None and len(found) < len(steered):
+        if not has_place:
+            why = "and there is none without a chat template; use one"
+        else:
+            lacking = next(one for one in steered if one not in found)
+            why = f"and {lacking.name!r} is no shipped persona; give its persona file"
+        raise UserError(f"control 'prompted' is the persona by system prompt, {why}, or leave that control out")
+    return found
 
 
 def _under(subject: Subject, paired: Pairing, persona: Persona) -> list[Prompt]:

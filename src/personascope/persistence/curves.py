@@ -12,6 +12,7 @@ from personascope.engine.rows import Generation
 from personascope.errors import UserError
 from personascope.judging.repetition import LOOP, repeated_share
 from personascope.persistence.decay import Decay, fit_decay
+from personascope.persistence.pairing import ENOUGH
 from personascope.statistics import resampled_means
 
 _LEAST_USABLE = 0.5
@@ -142,14 +143,50 @@ class Persistence:
         return int((~(self.arm("steered", direction).unusable | self.arm("baseline").unusable)).sum())
 
     def ranking(self) -> list[tuple[str, Decay]]:
-        """The steered directions, the most persistent first, equals by their lift; those without a lift, or with half of
-        their pairs of rows of no use, are left out."""
-        found = [(key, self.decay(key)) for key in self.alphas if self.usable(key) > _LEAST_USABLE * len(self.units)]
-        found = [(key, decay) for key, decay in found if decay.is_ranked]
-        return sorted(found, key=lambda one: (-one[1].half_life.estimate, -one[1].initial.estimate))
+        """The steered directions, the most persistent first, equals by their lift; those that `left_out` gives a reason for
+        are not among them. Of few prompts one that was not seen to decay stands behind those whose half-life was measured:
+        too few show no fall of anything."""
+        found = [(key, self.decay(key)) for key in self.alphas if self.left_out(key) is None]
+
+        def place(decay: Decay) -> tuple[bool, float, float]:
+            is_unseen = self.has_few_prompts and decay.verdict == "does not decay"
+            return is_unseen, -decay.half_life.estimate, -decay.initial.estimate
+
+        return sorted(found, key=lambda one: place(one[1]))
+
+    @property
+    def has_few_prompts(self) -> bool:
+        """Whether there are too few prompts for intervals over them to be wide enough."""
+        return len(set(self.units)) < ENOUGH
+
+    def left_out(self, direction: str) -> str | None:
+        """Why a steered direction is not ranked: `no lift`, `one prompt`, or that half of its pairs of rows are of no use;
+        None where it is."""
+        if self.usable(direction) <= _LEAST_USABLE * len(self.units):
+            return "rows loop or failed"
+        decay = self.decay(direction)
+        return None if decay.is_ranked else decay.verdict
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """Plain values of every steered direction, the ranked ones first: its decay, the rows of use, why it is not ranked
+        (None where it is), and what stood beside it."""
+        ranked = [key for key, _ in self.ranking()]
+        return [
+            {
+                "direction": key,
+                "alpha": self.alphas[key],
+                **self.decay(key).describe(),
+                "usable": self.usable(key),
+                "rows": len(self.units),
+                "left_out": self.left_out(key),
+                "controls": sorted({arm.kind for arm in self.arms if arm.direction == key} - {"steered"}),
+            }
+            for key in [*ranked, *(one for one in self.alphas if one not in ranked)]
+        ]
 
     def describe(self) -> dict[str, Any]:
-        """Plain values: for each arm and direction read its mean curve with a band over prompts, and its decay."""
+        """Plain values: for each arm and direction read its mean curve with a band over prompts (None of one prompt), and
+        its decay."""
         return {
             "n_steer": self.n_steer,
             "n_sample": self.n_sample,
@@ -159,6 +196,7 @@ class Persistence:
             "read": list(self.read),
             "units": list(self.units),
             "ranking": [{"direction": key, **decay.describe()} for key, decay in self.ranking()],
+            "directions": self.verdicts(),
             "arms": [self._plain(arm) for arm in self.arms],
         }
 
@@ -170,8 +208,9 @@ class Persistence:
             units = [unit for unit, row in zip(self.units, values, strict=True) if not np.isnan(row).any()]
             if not len(kept):
                 continue
-            low, high = band(kept, units)
-            curves[key] = {"mean": _rounded(kept.mean(axis=0)), "low": _rounded(low), "high": _rounded(high)}
+            # One prompt has no others to be resampled with: a band of no width would say that it is certain.
+            low, high = map(_rounded, band(kept, units)) if len(set(units)) > 1 else (None, None)
+            curves[key] = {"mean": _rounded(kept.mean(axis=0)), "low": low, "high": high}
             if arm.kind != "baseline":
                 curves[key]["decay"] = self.decay(arm.direction, key, arm.kind, arm.cache).describe()
         return {

@@ -11,6 +11,7 @@ from personascope.persistence.insertion import insertion, points_of
 from personascope.persistence.nearest import Classification, classify
 from personascope.persistence.signature import Insertion
 from personascope.runs import Shards
+from personascope.statistics import holm
 from personascope.subject import Subject
 
 # What is asked at: the transcripts as they were held, and three that take something away from them.
@@ -44,7 +45,9 @@ class Inserting:
         seed: int = 0,
     ) -> "Inserting":
         """control: `auto`: the transcripts of no role where there are any; `alone`: each question on its own; or the name
-        of one of the roles, which is then not studied itself. Raises `UserError` on unknown names."""
+        of one of the roles, which is then not studied itself. Equal transcripts count once. Raises `UserError` on unknown
+        names."""
+        transcripts = tuple(dict.fromkeys(transcripts))
         unknown = [arm for arm in arms if arm not in ARMS]
         if unknown:
             raise UserError(f"arm {unknown[0]!r} is not known; use {', '.join(ARMS)}")
@@ -72,6 +75,16 @@ class Inserting:
             raise UserError(
                 f"at point 0 there is nothing but the instruction; leave 0 out, or give --arm {ARMS[0]!r} alone"
             )
+        bare = (
+            []
+            if max(chosen)
+            else [role for role in dict.fromkeys(one.role for one in studied) if not _told(studied, role)]
+        )
+        if bare:
+            raise UserError(
+                f"at point 0 there is nothing but the instruction, and the transcripts of {bare[0]!r} hold none; give later "
+                "points"
+            )
         if "shuffled" in arms and min(map(len, studied)) < 2:
             raise UserError("one pair of turns cannot be shuffled; hold longer conversations, or leave that --arm out")
         return cls(studied, taken_off, without, name, tuple(questions), chosen, layer, tuple(arms), seed)
@@ -81,9 +94,15 @@ class Inserting:
         return tuple(dict.fromkeys(str(one.role) for one in self.transcripts))
 
     @property
+    def compares_no_role(self) -> bool:
+        """Whether the transcripts of no role differ from one another, or from questions alone, at any point."""
+        begun = {one.instruction for one in self.without_role} | ({""} if len(self.without_role) == 1 else set())
+        return bool(self.without_role) and (max(self.points) > 0 or len(begun) > 1)
+
+    @property
     def signatures(self) -> int:
         """How many signatures each role will have: one of every arm, and that of no role."""
-        return len(self.arms) + bool(self.without_role)
+        return len(self.arms) + self.compares_no_role
 
     @property
     def prompts(self) -> int:
@@ -102,22 +121,30 @@ class Inserting:
 
     def _held(self) -> list[Transcript]:
         """Every conversation that questions are asked in."""
-        changed = [one for arm in self.arms for one in self.arm(arm)]
-        return [*changed, *(self.control or ()), *self.without_role]
+        changed = [one for arm in self.arms for one in (*self.arm(arm), *(self.beside(arm) or ()))]
+        return [*changed, *(self.without_role if self.compares_no_role else ())]
 
     def _alone(self) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
         """What stands before a question on its own, where one is asked so."""
-        return {("", ())} if self.control is None or len(self.without_role) == 1 else set()
+        has_one = self.compares_no_role and len(self.without_role) == 1
+        return {("", ())} if self.control is None or has_one else set()
 
     def arm(self, name: str) -> list[Transcript]:
         """The transcripts of roles, with what the arm takes away taken away."""
+        return self._changed(name, self.transcripts)
+
+    def beside(self, name: str) -> list[Transcript] | None:
+        """The control's transcripts, treated as the arm treats those of roles, so that nothing but the role differs."""
+        return None if self.control is None else self._changed(name, self.control)
+
+    def _changed(self, name: str, transcripts: Sequence[Transcript]) -> list[Transcript]:
         changed: dict[str, Callable[[Transcript], Transcript]] = {
             "as held": lambda one: one,
             "no instruction": Transcript.without_instruction,
             "by the user": Transcript.spoken_by_user,
             "shuffled": lambda one: one.shuffled(self.seed),
         }
-        return [changed[name](one) for one in self.transcripts]
+        return [changed[name](one) for one in transcripts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +188,17 @@ class Inserted:
         return self.part(role, self.plan.arms[0]).found.lift
 
     def describe(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values. p_corrected: of the trends of all roles and arms as one family (Holm)."""
+        parts = [one.describe() for one in self.parts]
+        tested = [one for one in parts if one.get("p") is not None]
+        for one, p in zip(tested, holm([one["p"] for one in tested]) if tested else (), strict=True):
+            one["p_corrected"] = float(p)
         return {
             "layer": self.plan.layer,
             "points": list(self.plan.points),
             "questions": list(self.plan.questions),
             "control": self.control,
-            "parts": [one.describe() for one in self.parts],
+            "parts": parts,
             "told": {arm: one.describe() for arm, one in self.told.items()},
         }
 
@@ -186,14 +217,20 @@ def insert_all(
         return insertion(subject, transcripts, plan.questions, plan.points, plan.layer, control, on_progress, cells)
 
     for arm in plan.arms:
-        found = asked(plan.arm(arm), plan.control)
+        found = asked(plan.arm(arm), plan.beside(arm))
         parts += [Part(role, arm, found.of(role).condensed()) for role in plan.roles]
         counts = [found.roles.count(role) for role in plan.roles]
         if len(counts) > 1 and min(counts) > 1 and len(plan.questions) > 1:
             told[arm] = classify(found)
-    if plan.without_role:
+    if plan.compares_no_role:
         half = len(plan.without_role) // 2
         control = plan.without_role[half:] if half else None
         found = asked(plan.without_role[:half] or plan.without_role, control)
-        parts.append(Part(NO_ROLE, "half against half" if half else "against questions alone", found.condensed()))
+        if not found.is_blank:
+            parts.append(Part(NO_ROLE, "half against half" if half else "against questions alone", found.condensed()))
     return Inserted(plan, tuple(parts), told)
+
+
+def _told(transcripts: Sequence[Transcript], role: str | None) -> bool:
+    """Whether any transcript of a role holds an instruction."""
+    return any(one.instruction for one in transcripts if one.role == role)

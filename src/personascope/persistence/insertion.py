@@ -1,5 +1,6 @@
 """Question insertion: cut a conversation at many points, ask questions there, and read the state the answer begins with."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,8 +31,9 @@ def insertion(
     transcripts: `Transcript`s, or chats as lists of messages. points: numbers of completed pairs of turns; 0 is before the
     first; by default all that every transcript has. layer: by default three fifths of the way up. control: transcripts
     whose states at the same point and question are taken off, such as those of no role: from each transcript the one with
-    the same user turns where all have such a one, else the mean of all; by default each question asked with nothing before
-    it. The beginnings that prompts share are run once.
+    the same user turns where all have such a one, in the same order if there is one; of several the one that serves its
+    role least; else the mean of all; by default each question asked with nothing before it. Equal transcripts count once.
+    The beginnings that prompts share are run once.
 
     Raises `UserError` where there is nothing to ask, on points past a transcript's end, and on a transcript that overflows
     the context, before anything is run. Source: question insertion, after methodology notes on persona signatures.
@@ -72,12 +74,13 @@ def insertion(
     if beside:
         reference, name = np.stack([asked(one) for one in beside]), "control transcripts"
         partners = _partners(held, beside)
+        units = partners
     else:
         alone = states([subject.chat.prompt(question) for question in questions])
         reference, name = np.broadcast_to(alone, (1, *found.shape[1:])), "each question on its own"
-        partners = (0,) * len(held)
+        partners, units = (0,) * len(held), None
     roles = tuple(one.role for one in held)
-    return Insertion(layer, chosen, tuple(questions), roles, found, reference, partners, name)
+    return Insertion(layer, chosen, tuple(questions), roles, found, reference, partners, name, units)
 
 
 def usual_layer(subject: Subject) -> int:
@@ -86,10 +89,13 @@ def usual_layer(subject: Subject) -> int:
 
 
 def _transcripts(given: Sequence[Transcript | Messages], name: str) -> list[Transcript]:
-    return [
-        one if isinstance(one, Transcript) else Transcript.of(one, where=f"{name} {number}")
-        for number, one in enumerate(given)
-    ]
+    """Each once: what is given twice is no second draw."""
+    return list(
+        dict.fromkeys(
+            one if isinstance(one, Transcript) else Transcript.of(one, where=f"{name} {number}")
+            for number, one in enumerate(given)
+        )
+    )
 
 
 def points_of(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
@@ -108,15 +114,24 @@ def points_of(points: Sequence[int] | None, shortest: int) -> tuple[int, ...]:
 
 
 def _partners(transcripts: Sequence[Transcript], control: Sequence[Transcript]) -> tuple[int, ...] | None:
-    """For each transcript the control with the same user turns, in whatever order and whoever says them now; None where one
-    has none."""
-    said = {_said(one, 0): number for number, one in reversed(list(enumerate(control)))}
-    found = [said.get(_said(one, 0), said.get(_said(one, 1))) for one in transcripts]
-    return None if None in found else tuple(number for number in found if number is not None)
+    """For each transcript the control with the same user turns, whoever says them now; None where one has none.
 
-
-def _said(transcript: Transcript, speaker: int) -> tuple[str, ...]:
-    return tuple(sorted(pair[speaker] for pair in transcript.pairs))
+    Those of the same order come first, and only then those of another one. Of several that match, one that serves its role
+    least is taken, so that no control stands beside two transcripts of a role while another stands beside none.
+    """
+    found: dict[int, int] = {}
+    served: Counter[tuple[str | None, int]] = Counter()
+    orders: tuple[Callable[[Transcript], Sequence[str]], ...] = (lambda one: one.asked, lambda one: sorted(one.asked))
+    for order in orders:
+        matching: dict[tuple[str, ...], list[int]] = {}
+        for number, one in enumerate(control):
+            matching.setdefault(tuple(order(one)), []).append(number)
+        for place, one in enumerate(transcripts):
+            fitting = matching.get(tuple(order(one)), [])
+            if place not in found and fitting:
+                found[place] = min(fitting, key=lambda number: served[one.role, number])
+                served[one.role, found[place]] += 1
+    return tuple(found[place] for place in range(len(transcripts))) if len(found) == len(transcripts) else None
 
 
 def _prompt(subject: Subject, transcript: Transcript, point: int, question: str) -> Prompt:

@@ -10,7 +10,8 @@ from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.steering import ALPHAS, Dose, Trial, dose_response
 from personascope.judging import Judge, judge_for
-from personascope.personas import Persona, load_persona, persona_names
+from personascope.persistence.known import check_judge, known_personas
+from personascope.personas import Persona
 from personascope.subject import Subject
 
 
@@ -34,7 +35,7 @@ def matched_alphas(
     sampled as `persistence` does; the prompts should be others than those that are measured on.
 
     α is interpolated between those tried. personas: by the directions' names, shipped ones by default. Raises `UserError`
-    without a judge, on a direction of no persona, and naming one that never gets there or is there unsteered.
+    without a judge or prompts, on a direction of no persona, and naming one that never gets there or is there unsteered.
     """
     scorer, trials = matching_trials(subject, directions, prompts, judge, personas, alphas)
     on_progress("matching doses", len(trials) * len(prompts))
@@ -65,17 +66,25 @@ def matching_trials(
     personas: Mapping[str, Persona] | None = None,
     alphas: Sequence[float] = ALPHAS,
 ) -> tuple[Judge, list[Trial]]:
-    """Who judges, and the doses that are tried: for every direction none, then each α. Raises `UserError` without a judge
-    and on a direction of no persona."""
+    """Who judges, and the doses that are tried: for every direction none, then each α. Raises `UserError` without a judge,
+    without prompts, and on a direction of no persona or of one that the judge does not know."""
     scorer = judge_for(subject, judge)
     if scorer is None:
         raise UserError(
             f"doses can be matched only by a judge, and none knows {subject.name}; give judge='chat', or an alpha"
         )
-    known = {name: load_persona(name) for name in persona_names()} | dict(personas or {})
+    if not prompts:
+        raise UserError(
+            "there are no prompts to search doses on: the neutral questions are all measured on; leave some of them out, or "
+            "give an alpha instead"
+        )
+    known = known_personas() | dict(personas or {})
     nameless = [one.name for one in directions if one.name not in known]
     if nameless:
-        raise UserError(f"{nameless[0]!r} is no shipped persona, so that it cannot be judged; give an alpha instead")
+        raise UserError(
+            f"{nameless[0]!r} is no shipped persona, so that it cannot be judged; give its persona file, or an alpha instead"
+        )
+    check_judge(scorer, (known[one.name] for one in directions))
     return scorer, [
         Trial(known[one.name], one, alpha, tuple(prompts)) for one in directions for alpha in (0.0, *alphas)
     ]

@@ -1,5 +1,7 @@
 """Whether roles are told apart by the states that answers begin with."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -8,14 +10,14 @@ import numpy as np
 
 from personascope.errors import UserError
 from personascope.persistence.signature import Insertion
-from personascope.statistics import Interval, mean_interval
+from personascope.statistics import Interval, finite, mean_interval
 
 
 @dataclass(frozen=True)
 class Classification:
     """Nearest centroid among roles. counts: [roles, roles], states of each (row) that were taken for each. accuracy: of
     single states; by_conversation: of a conversation's mean over its points, question by question; both with a 95 %
-    interval over transcripts."""
+    interval over transcripts, those that share a control as one; NaN bounds of one."""
 
     roles: tuple[str | None, ...]
     counts: np.ndarray
@@ -27,8 +29,8 @@ class Classification:
         return {
             "roles": list(self.roles),
             "counts": self.counts.tolist(),
-            "accuracy": list(self.accuracy),
-            "by_conversation": list(self.by_conversation),
+            "accuracy": finite(self.accuracy),
+            "by_conversation": finite(self.by_conversation),
         }
 
 
@@ -44,7 +46,14 @@ def classify(found: Insertion) -> Classification:
     labels = np.array([roles.index(role) for role in found.roles])
     if len(roles) < 2 or np.bincount(labels).min() < 2 or len(found.questions) < 2:
         raise UserError("roles are told apart on held-out data; give two roles, two transcripts each, two questions")
-    halves = np.array([(labels[:place] == label).sum() % 2 for place, label in enumerate(labels)])
+    halves = np.empty(len(labels), dtype=int)
+    for role in range(len(roles)):
+        ours = np.flatnonzero(labels == role)
+        units = np.array(found.drawn)[ours]
+        # Transcripts that share a control are learned from together, or told together, where there are others.
+        own = (units if len(set(units.tolist())) > 1 else ours).tolist()
+        numbers = list(dict.fromkeys(own))
+        halves[ours] = [numbers.index(one) % 2 for one in own]
     parts = np.arange(len(found.questions)) % 2
     centred = found.centred_states().astype(np.float64)
     taken = np.empty(centred.shape[:3], dtype=int)
@@ -58,9 +67,13 @@ def classify(found: Insertion) -> Classification:
     right = (taken == labels[:, None, None]).mean(axis=(1, 2))
     wholes = (as_wholes == labels[:, None]).mean(axis=1)
     counts = np.stack([np.bincount(taken[labels == role].ravel(), minlength=len(roles)) for role in range(len(roles))])
-    return Classification(
-        roles, counts, mean_interval(right, range(len(right))), mean_interval(wholes, range(len(wholes)))
-    )
+    return Classification(roles, counts, _over(right, found.drawn), _over(wholes, found.drawn))
+
+
+def _over(values: np.ndarray, units: Sequence[int]) -> Interval:
+    if len(set(units)) < 2:
+        return Interval(float(values.mean()), math.nan, math.nan)
+    return mean_interval(values, units)
 
 
 def _nearest(states: np.ndarray, centroids: np.ndarray) -> np.ndarray:

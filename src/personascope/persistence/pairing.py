@@ -17,6 +17,10 @@ from personascope.subject import Prompt, PromptLike, Subject
 ArmName = TypeVar("ArmName", bound=Hashable)
 
 
+# Prompts below which intervals that resample them are too narrow, and what was not seen to fall may just be too few.
+ENOUGH = 5
+
+
 @dataclass(frozen=True, eq=False)
 class Pairing:
     """prompts: each once; units: for each row the number of its prompt; plain: for each row its prompt as tokens."""
@@ -38,10 +42,11 @@ class Pairing:
         seed: int,
         chat: bool,
     ) -> "Pairing":
-        """`samples` rows of each prompt; equal prompts count once."""
+        """`samples` rows of each prompt; equal prompts count once. Raises `UserError` as `check_prompts` does."""
         if samples < 1:
             raise UserError(f"samples={samples} must be 1 or more")
         listed = tuple({str(prompt): prompt for prompt in listed_prompts(prompts)}.values())
+        check_prompts(listed)
         units = tuple(place for place in range(len(listed)) for _ in range(samples))
         plain = [subject.chat.prompt(prompt, chat=chat) for prompt in listed]
         seeds = [derive_seed("persist", seed, str(prompt), sample) for prompt in listed for sample in range(samples)]
@@ -87,6 +92,27 @@ class Pairing:
             run_requests(self.subject, requests, batch_size, on_done=lambda *_: on_progress("", None), cells=cells)
         )
         return {arm: [next(found) for _ in rows] for arm, rows in arms.items()}
+
+
+def steered_tokens(n_steer: int, steer_prompt: bool) -> str:
+    """The selection that is steered: where the first `n_steer` tokens are chosen, and the prompt too if asked."""
+    return f"sampling[:{n_steer}]" + ("+prompt" if steer_prompt else "")
+
+
+def check_prompts(prompts: Sequence[PromptLike]) -> None:
+    """Raises `UserError` on an empty prompt, an empty turn, and a chat that does not end on what the user says."""
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            if not prompt.strip():
+                raise UserError(f"prompt {number} is empty; give it words or leave it out")
+            continue
+        for place, turn in enumerate(prompt):
+            if not str(turn.get("content", "")).strip():
+                raise UserError(f"prompt {number}: message {place} is empty; give it words or leave it out")
+        if not prompt or prompt[-1].get("role") != "user":
+            raise UserError(
+                f"prompt {number} does not end on a user turn, and the answer to one is sampled; leave out what follows it"
+            )
 
 
 def check_room(subject: Subject, prompts: Sequence[Prompt], tokens: Mapping[str, int]) -> None:

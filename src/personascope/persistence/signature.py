@@ -19,8 +19,8 @@ _RESAMPLES = 200
 class Drift:
     """How the projection on the signature changes along a conversation. slope: per pair of turns, in residual-stream
     units, with a 95 % interval over transcripts; p: two-sided, of no trend: by flipping the signs of transcripts' slopes
-    where each has a control of its own, else by exchanging transcripts and controls. NaN bounds and p where there are fewer
-    than two."""
+    where each has its partner among the controls, else by exchanging transcripts and controls. Transcripts that share a
+    partner are drawn and flipped as one. NaN bounds and p where there are fewer than two."""
 
     slope: Interval
     p: float
@@ -32,7 +32,9 @@ class Insertion:
 
     states: [transcripts, points, questions, hidden], after the last token before each answer, in residual-stream units.
     reference: [controls, points, questions, hidden], what is taken off to centre them; control: what it is of. partners: for
-    each transcript the control that is taken off it; None: the mean of all. roles: by transcript.
+    each transcript the control that is taken off it; None: the mean of all. roles: by transcript. units: for each
+    transcript what it is resampled with: those that share a control carry its error alike, and are one unit; None: each is
+    its own.
     """
 
     layer: int
@@ -43,6 +45,7 @@ class Insertion:
     reference: np.ndarray
     partners: tuple[int, ...] | None
     control: str
+    units: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
         held = f"{len(self.roles)} transcripts, {len(self.points)} points, {len(self.questions)} questions"
@@ -54,9 +57,16 @@ class Insertion:
         if not kept:
             known = ", ".join(sorted({str(one) for one in self.roles}))
             raise UserError(f"there is no transcript of {role!r}; there are {known}")
-        partners = None if self.partners is None else tuple(self.partners[place] for place in kept)
+
+        def chosen(values: tuple[int, ...] | None) -> tuple[int, ...] | None:
+            return None if values is None else tuple(values[place] for place in kept)
+
         return replace(
-            self, roles=tuple(self.roles[place] for place in kept), states=self.states[kept], partners=partners
+            self,
+            roles=tuple(self.roles[place] for place in kept),
+            states=self.states[kept],
+            partners=chosen(self.partners),
+            units=chosen(self.units),
         )
 
     def condensed(self) -> "Insertion":
@@ -67,6 +77,11 @@ class Insertion:
             states=self.states.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32),
             reference=self.reference.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32),
         )
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """For each transcript the unit that it is resampled with."""
+        return tuple(range(len(self.roles))) if self.units is None else self.units
 
     @cached_property
     def means(self) -> np.ndarray:
@@ -141,7 +156,7 @@ class Insertion:
         apart = ~np.eye(len(self.points), dtype=bool)
         count = len(self.roles)
         # Where controls are not partners their mean is an estimate too, and is resampled with the rest.
-        units = [(0, number) for number in range(count)]
+        units = [(0, number) for number in self.drawn]
         if self.partners is None:
             units += [(1, number) for number in range(len(self.reference))]
         own = self.transcript_means + (0 if self.partners is not None else self._reference_means.mean(axis=0))
@@ -153,7 +168,7 @@ class Insertion:
                 centred = centred - self._reference_means[chosen[chosen >= count] - count].mean(axis=0)
             return float(_cosines(centred)[apart].mean())
 
-        if count < 2 or (self.partners is None and len(self.reference) < 2):
+        if len(set(self.drawn)) < 2 or (self.partners is None and len(self.reference) < 2):
             return Interval(statistic(np.arange(len(units))), math.nan, math.nan)
         return bootstrap(units, statistic, _RESAMPLES, strata=[sample for sample, _ in units])
 
@@ -165,9 +180,11 @@ class Insertion:
         times -= times.mean()
         slopes = self.scores() @ times / float(times @ times)
         if self.partners is not None:
-            if len(slopes) < 2:
-                return Drift(Interval(float(slopes[0]), math.nan, math.nan), math.nan)
-            return Drift(mean_interval(slopes, range(len(slopes))), sign_flip_test(slopes))
+            numbers = np.unique(self.drawn, return_inverse=True)[1]
+            sums = np.bincount(numbers, weights=slopes)
+            if len(sums) < 2:
+                return Drift(Interval(float(slopes.mean()), math.nan, math.nan), math.nan)
+            return Drift(mean_interval(slopes, self.drawn), sign_flip_test(sums))
         # The control's own trend is in every slope alike: it is given back, and the two groups are set against each other.
         theirs = self._reference_means @ _signature(self.centred) @ times / float(times @ times)
         slopes = slopes + theirs.mean()
@@ -185,14 +202,14 @@ class Insertion:
         )
 
     def scores(self) -> np.ndarray:
-        """[transcripts, points]: projections of each transcript's centred means on the signature of the other ones, in
-        residual-stream units; on its own where there is no other."""
+        """[transcripts, points]: projections of each transcript's centred means on the signature of those of other units, in
+        residual-stream units; of the other transcripts where there is one unit, on its own where there is no other."""
         self._nonzero()
-        total, count = self.transcript_means.sum(axis=0), len(self.roles)
+        drawn = np.array(self.drawn if len(set(self.drawn)) > 1 else range(len(self.roles)))
         rows = []
-        for own in self.transcript_means:
-            rest = (total - own) / (count - 1) if count > 1 else own
-            rows.append(own @ _signature(rest))
+        for own, unit in zip(self.transcript_means, drawn, strict=True):
+            rest = self.transcript_means[drawn != unit]
+            rows.append(own @ _signature(rest.mean(axis=0) if len(rest) else own))
         return np.stack(rows)
 
     def describe(self) -> dict[str, Any]:
@@ -202,6 +219,7 @@ class Insertion:
             "points": list(self.points),
             "questions": len(self.questions),
             "transcripts": len(self.roles),
+            "units": len(set(self.drawn)),
             "control": self.control,
             "cosine": _rounded(self.cosine),
             "centred_cosine": _rounded(self.centred_cosine),
@@ -219,9 +237,14 @@ class Insertion:
             }
         return plain
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is left of the states once the control is taken off."""
+        return not np.linalg.norm(self.centred) > 1e-6 * max(float(np.linalg.norm(self.means)), 1e-30)
+
     def _nonzero(self) -> np.ndarray:
         centred = self.centred
-        if not np.linalg.norm(centred) > 1e-6 * max(float(np.linalg.norm(self.means)), 1e-30):
+        if self.is_blank:
             raise UserError("nothing is left of the states once the control is taken off; give another control")
         return centred
 

@@ -12,12 +12,21 @@ from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json, write_table
 
 
-def save_persistence(folder: RunFolder, found: Persistence, crossings: Mapping[str, Crossing] | None = None) -> Path:
+def save_persistence(
+    folder: RunFolder,
+    found: Persistence,
+    crossings: Mapping[str, Crossing] | None = None,
+    uncrossed: Mapping[str, str] | None = None,
+) -> Path:
     """Write `persistence.json`, `curves.parquet` and `report.html` into a run folder; the path of the page.
 
-    crossings: by the steered direction, text set against cache.
+    crossings: by the steered direction, text set against cache. uncrossed: by the direction, why that failed.
     """
-    plain = {**found.describe(), "crossings": {key: one.describe() for key, one in (crossings or {}).items()}}
+    plain = {
+        **found.describe(),
+        "crossings": {key: one.describe() for key, one in (crossings or {}).items()},
+        "uncrossed": dict(uncrossed or {}),
+    }
     write_json(folder.path / "persistence.json", plain, indent=None)
     write_table(folder.path / "curves.parquet", curve_table(found))
     return write_report([folder.path], folder.path / "report.html")

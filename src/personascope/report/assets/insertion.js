@@ -15,16 +15,16 @@ function Overview({ run, chosen, onChoose }) {
   return html`<section class="card pane">
     <h2>Is there one signature?</h2>
     <div class="matrix"><table data-table="parts">
-      <thead><tr><th>role</th><th>transcripts</th><th>cosine between points</th><th>explained</th><th>lift</th><th>drift a pair</th><th>p</th></tr></thead>
+      <thead><tr><th>role</th><th>transcripts</th><th>cosine between points</th><th>explained</th><th>lift</th><th>drift a pair</th><th>p</th><th>corrected</th></tr></thead>
       <tbody>${run.parts.map((part, place) => html`<tr key=${place} data-part=${`${part.role}/${part.arm}`} class=${place === chosen ? "chosen" : ""}>
         <td><button class="link" aria-pressed=${place === chosen} onClick=${() => onChoose(place)}>${part.role}</button></td>
         <td>${part.arm}</td>
         <td data-figure="consistency">${within(part.consistency)}</td>
         <td>${number(part.explained[0])}</td><td>${number(part.lift)}</td>
-        <td>${within(part.slope)}</td><td>${number(part.p)}</td>
+        <td>${within(part.slope)}</td><td>${number(part.p)}</td><td>${number(part.p_corrected)}</td>
       </tr>`)}</tbody>
     </table></div>
-    <p class="note">Cosine: mean over pairs of points, centred by ${run.control}. Explained: the signature's share of the centred means. Lift and drift: projections on the signature, in residual-stream units; each transcript on the signature of the others. 95 % over transcripts.</p>
+    <p class="note">Cosine: mean over pairs of points, centred by ${run.control}. Explained: the signature's share of the centred means. Lift and drift: projections on the signature, in residual-stream units; each transcript on the signature of the others. 95 % over transcripts. Corrected: p of all rows as one family (Holm).</p>
   </section>`;
 }
 

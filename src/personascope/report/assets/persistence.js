@@ -84,6 +84,8 @@ const CONTINUED = [
 
 function Crossings({ run, chosen }) {
   const found = run.crossings?.[chosen];
+  const why = run.uncrossed?.[chosen];
+  if (why) return html`<section class="card pane"><h2>Is it in the text or in the cache?</h2><p class="note">That could not be told: ${why}.</p></section>`;
   if (!found) return null;
   const keys = Object.keys(found.forced.text);
   const places = Object.fromEntries(CONTINUED.map(([where]) => [where, decimals(["text", "cache"].flatMap((of) => Object.values(found[where][of])))]));
@@ -103,9 +105,11 @@ function Crossings({ run, chosen }) {
         ${CONTINUED.map(([where]) => ["text", "cache"].map((of) => html`<td key=${where + of} data-figure=${`${where}-${of}-${key}`}>${effect(where, of, key)}</td>`))}
       </tr>`)}</tbody>
     </table></div>
-    <p class="note">How much higher the mean projection on the next ${found.tokens} tokens is, in residual-stream units. Text: after a text that was written under steering, against one that was not. Cache: where the cache of that text was made under steering, against one made without; at the steered layer it cannot differ on equal tokens. In brackets 95 % intervals that resample prompts.</p>
+    <p class="note">How much higher the mean projection on the next ${found.tokens} tokens is, in residual-stream units. Text: after a text that was written under steering, against one that was not. Cache: where the cache of that text was made under steering, against one made without; at the steered layer it cannot differ on equal tokens. ${ofPrompts(run) > 1 && "In brackets 95 % intervals that resample prompts. "}${found.failed > 0 && `${found.failed} of ${found.rows} rows failed and are left out.`}</p>
   </section>`;
 }
+
+const ofPrompts = (run) => new Set(run.units).size;
 
 export function Persistence({ runs, theme }) {
   const [place, setPlace] = useState(0);
@@ -120,7 +124,7 @@ export function Persistence({ runs, theme }) {
     return curve && {
       name, colour: lineColour(index),
       points: curve.mean.map((value, token) => [token, value]),
-      band: curve.mean.map((_, token) => [token, curve.low[token], curve.high[token]]),
+      band: curve.low && curve.mean.map((_, token) => [token, curve.low[token], curve.high[token]]),
     };
   }).filter(Boolean);
   return html`
@@ -143,7 +147,7 @@ export function Persistence({ runs, theme }) {
     <section class="card pane">
       <h2>Projection on ${read} above no steering</h2>
       <${Lines} label="projection after steering" theme=${theme} lines=${lines} xName="tokens after steering stopped" yName="" marked=${null} />
-      <p class="note">Means over rows, with 95 % bands that resample prompts, in residual-stream units. 0 is where a row would be had it never been steered.</p>
+      <p class="note">Means over rows${ofPrompts(run) > 1 && ", with 95 % bands that resample prompts"}, in residual-stream units. 0 is where a row would be had it never been steered.</p>
     </section>
     <${Ranking} run=${run} chosen=${chosen} onChoose=${setChosen} />
     <${Crossings} run=${run} chosen=${chosen} />
