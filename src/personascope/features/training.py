@@ -39,7 +39,10 @@ class SaeRecipe:
     seed: int = 0
 
 
-SAE_RECIPES = {"llama": SaeRecipe(layer=3), "gemma2": SaeRecipe(layer=3, tokens=400_000)}
+SAE_RECIPES = {
+    "llama": SaeRecipe(layer=3),
+    "gemma2": SaeRecipe(layer=3, n_features=1_024, k=32, tokens=1_000_000, steps=8_000),
+}
 
 
 def train_sae(
