@@ -1,5 +1,5 @@
 // The vectors view: how good a persona's directions are, layer by layer, and what steering with them does.
-import { html, useEffect, useState } from "personascope/preact-htm";
+import { html, useLayoutEffect, useState } from "personascope/preact-htm";
 import { digits, lineColour } from "personascope/data";
 import { Lines } from "personascope/lines";
 import { Matrix } from "personascope/matrix";
@@ -140,7 +140,8 @@ export function Vectors({ runs, theme }) {
     setName(next);
     setDosed(null);
   };
-  useEffect(() => {
+  // Before the page is painted: a key that is pressed at once must meet what the last one did.
+  useLayoutEffect(() => {
     const press = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
       const actions = {

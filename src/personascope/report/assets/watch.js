@@ -1,5 +1,5 @@
 // The watch view: one row, or two side by side.
-import { html, useEffect, useMemo, useState } from "personascope/preact-htm";
+import { html, useLayoutEffect, useMemo, useState } from "personascope/preact-htm";
 import { carries, visible } from "personascope/data";
 import { Chart } from "personascope/chart";
 import { Points } from "personascope/points";
@@ -56,7 +56,8 @@ function Pane({ row, trait, layer, token, theme, onToken, onTrait }) {
 }
 
 function useKeys(actions) {
-  useEffect(() => {
+  // Before the page is painted: a key that is pressed at once must meet what the last one did.
+  useLayoutEffect(() => {
     const press = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
       const action = actions[event.key];
