@@ -45,7 +45,7 @@ def ratios(seconds: dict[str, list[float]], of: str) -> dict[str, dict[str, floa
 def show(title: str, table: dict[str, dict[str, float]]) -> None:
     print(f"\n{title}")
     for name, row in table.items():
-        print(f"  {name:44s}" + "  ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
+        print(f"  {name:52s}" + "  ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
 
 
 def place(device: str) -> str:
