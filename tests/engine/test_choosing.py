@@ -61,7 +61,7 @@ def test_noise_does_not_depend_on_the_rows_beside_it() -> None:
 
 
 def draws(logits: torch.Tensor, sampling: Sampling, count: int = 20_000) -> np.ndarray:
-    chosen = choose(logits.repeat(count, 1), [sampling] * count, list(range(count)), [0] * count)
+    chosen, _ = choose(logits.repeat(count, 1), [sampling] * count, list(range(count)), [0] * count)
     return np.bincount(chosen.numpy(), minlength=logits.shape[-1]) / count
 
 
@@ -89,12 +89,35 @@ def test_temperature_0_is_greedy_beside_rows_that_are_not() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0]]).repeat(3, 1)
     sampling = [Sampling(0.0), Sampling(5.0), Sampling(0.0, 0.5, 2)]
     for seed in range(50):
-        chosen = choose(logits.clone(), sampling, [seed] * 3, [0] * 3)
+        chosen, _ = choose(logits.clone(), sampling, [seed] * 3, [0] * 3)
         assert chosen[0] == chosen[2] == 1
 
 
+def test_of_equals_the_first_is_chosen_as_argmax_does() -> None:
+    logits = torch.randint(0, 3, (200, 40), generator=torch.Generator().manual_seed(0)).float()
+    chosen, _ = choose(logits.clone(), [Sampling(0.0)] * 200, [0] * 200, [0] * 200)
+    assert torch.equal(chosen, logits.argmax(dim=1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("sampling", [Sampling(0.0), Sampling(1e30), Sampling(1.0, 0.5, 3)])
+def test_what_a_token_is_chosen_for_tells_logits_that_are_no_numbers(bad: float, sampling: Sampling) -> None:
+    logits = torch.zeros(3, 50)
+    logits[1, 20] = bad
+    _, peaks = choose(logits, [sampling] * 3, [0, 1, 2], [0] * 3)
+    assert torch.isfinite(peaks).tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize(
-    "bad", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}]
+    "bad",
+    [
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": 1e31},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"top_k": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(bad: dict) -> None:
     with pytest.raises(UserError):

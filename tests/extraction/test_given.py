@@ -17,6 +17,7 @@ from personascope.directions.doors import load_directions
 from personascope.extraction.doubts import doubts
 from personascope.extraction.extract import extract_given
 from personascope.extraction.given import read_rollouts
+from personascope.extraction.rollout_table import rollout_table
 from personascope.extraction.rollouts import SELECTIONS, cells, judged, sample_rollouts
 from personascope.extraction.splits import split_persona
 from personascope.extraction.vectors import mean_difference
@@ -206,6 +207,41 @@ def test_what_a_file_leaves_open_is_said(llama: Subject, table: list[dict[str, o
     with pytest.raises(ps.UserError, match="hold scores of 'evil', none of 'pirate'"):
         extract_given(llama, "pirate", given, layers=[3])
     assert extract_given(llama, "pirate", given, layers=[3], judge="lexicon")[0].provenance["judge"] == "lexicon"
+
+
+def test_what_nobody_judged_is_written_as_such(llama: Subject, table: list[dict[str, object]], tmp_path: Path) -> None:
+    rows = [{key: value for key, value in row.items() if key != "coherence"} for row in table]
+    given = read_rollouts(write_csv(tmp_path / "x.csv", rows), "pirate")
+    written = rollout_table(extract_given(llama, "pirate", given, layers=[3]).rollouts)
+    assert "coherence" not in written.column_names
+    pq.write_table(written, tmp_path / "again.parquet")
+    again = extract_given(llama, "pirate", read_rollouts(tmp_path / "again.parquet", "pirate"), layers=[3])[0]
+    assert "coherence was not judged" in doubts(again)[0]
+
+
+def test_a_persona_cannot_be_called_as_a_column_is(table: list[dict[str, object]], tmp_path: Path) -> None:
+    with pytest.raises(ps.UserError, match=r"has a column 'sample' that is no score.*rename the persona"):
+        read_rollouts(write_csv(tmp_path / "x.csv", table), "sample")
+
+
+def test_a_model_without_a_template_takes_templated_texts(
+    llama: Subject, table: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = read_rollouts(write_csv(tmp_path / "x.csv", table), "pirate")
+    monkeypatch.setattr(llama.tokenizer, "chat_template", None)
+    found = extract_given(llama, "pirate", given, layers=[3])[0]
+    assert found.quality[3]["token_auroc"] > 0.5
+
+
+def test_scores_of_a_file_are_said_to_count_where_a_judge_is_asked_for(
+    table: list[dict[str, object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_csv(tmp_path / "pirate.csv", table)
+    command = ["extract", MODEL, "--trait", "pirate", "--rollouts", str(file), "--layers", "3"]
+    assert run([*command, "--judge", "lexicon", "--out", str(tmp_path / "run")]) == 0
+    assert "has scores in its column 'pirate', and they count" in " ".join(capsys.readouterr().err.split())
+    assert run(["extract", MODEL, "--trait", "pirate", "--generate-model", "x"]) == 2
+    assert "say which with --generate-with" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_share_of_given_rollouts_is_judged_as_was_estimated(

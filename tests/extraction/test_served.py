@@ -16,7 +16,7 @@ from personascope.extraction.extract import extract_all
 from personascope.extraction.rollouts import SELECTIONS, cells, sample_rollouts
 from personascope.extraction.served import served_rollouts
 from personascope.extraction.splits import split_persona
-from personascope.judging.endpoint import Endpoint
+from personascope.judging.endpoint import Endpoint, EndpointFailed
 from personascope.personas import load_persona
 from personascope.runs import Config, RunFolder
 from personascope.subject import Subject
@@ -101,6 +101,22 @@ def test_a_response_too_short_for_a_selection_is_left_out_of_it_alone(llama: Sub
     assert len(found) == 4 and len(short) == 1
     assert short[0].means[:, 0].isfinite().all() and short[0].means[:, 1].isnan().all()
     assert all(one.means.isfinite().all() for one in found if one.answer == long)
+
+
+def test_a_sample_without_what_the_server_refuses_is_not_taken(llama: Subject, tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path / "r", "extract", Config({}), llama.describe(), 0)
+    store = Cells(folder.path, folder.journal, {})
+    long: list[tuple[int, str] | None] = [(400, "maximum context length")]
+    with Server(chat=serving(llama), refuse=lambda text: long[0] if text == WANTED[1].question else None) as server:
+        endpoint = Endpoint(server.url, "m")
+        with pytest.raises(EndpointFailed, match=r"could not be had.*maximum context length"):
+            served_rollouts(llama, endpoint, WANTED[:4], [2], SELECTIONS, 8, 1.0, 0, store=store)
+        long[0] = None
+        before = len(server.bodies)
+        found = served_rollouts(llama, endpoint, WANTED[:4], [2], SELECTIONS, 8, 1.0, 0, store=store)
+        asked = [body["messages"][-1]["content"] for body in server.bodies[before:]]
+    assert len(found) == 4
+    assert set(asked) == {WANTED[1].question} and len(asked) == 2, "only those that lacked, under both poles"
 
 
 def test_directions_from_a_server_are_those_from_here(llama: Subject) -> None:

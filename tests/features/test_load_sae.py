@@ -382,3 +382,8 @@ def test_a_checkpoint_of_training_is_read_with_the_settings_above_it(tmp_path: P
     (tmp_path / "checkpoints").mkdir()
     written.file.rename(tmp_path / "checkpoints" / "ae_5000.pt")
     assert load_sae(tmp_path / "checkpoints" / "ae_5000.pt").layer == 2
+
+
+def test_an_organism_s_sae_has_its_own_threshold() -> None:
+    with pytest.raises(UserError, match="has its own threshold"):
+        load_sae("organism:llama", threshold=3.0)

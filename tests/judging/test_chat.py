@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,49 @@ def test_a_refusal_that_is_of_no_use_is_said_and_not_asked_again() -> None:
     ):
         Endpoint(server.url, "judge").ask(asked, lambda _, reply: not reply.refused)
     assert set(server.seen.values()) == {1}
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_a_server_that_comes_to_refuse_everything_is_not_taken_for_refusals(tmp_path: Path, concurrency: int) -> None:
+    """As where the money is spent while many questions are under way."""
+    journal = Journal(tmp_path / "j.sqlite")
+    asked = count()
+
+    def refuse(question: str) -> tuple[int, str] | None:
+        return (400, "your credit balance is too low") if next(asked) >= 30 else None
+
+    with Server(refuse=refuse) as server, pytest.raises(ps.UserError, match="credit balance"):
+        judge_at(server, concurrency=concurrency).judge(EVIL, ITEMS, journal)
+    held = [answer for _, answer in journal.cells("judgement")]
+    assert held and not any(answer["refused"] for answer in held)
+
+
+def test_an_answer_that_cannot_be_understood_ends_the_question_and_not_the_round() -> None:
+    """A log-probability with more digits than a number holds."""
+
+    def shape(answer: dict[str, Any]) -> dict[str, Any]:
+        top = [{"token": "7", "logprob": -(10**400)}]
+        answer["choices"][0]["logprobs"] = {"content": [{"token": "7", "logprob": -1, "top_logprobs": top}]}
+        return answer
+
+    with Server(answer=lambda question: "70", shape=shape) as server:
+        (found,) = judge_at(server).judge(EVIL, ITEMS[:1])
+    assert found.trait == 70
+
+
+def test_a_prompt_of_ones_own_may_name_the_answer_first() -> None:
+    own = EVIL.model_copy(update={"eval_prompt": "Said: {answer}\nTo: {question}, {question}\n0-100?"})
+    assert ask(own, "Why {answer}?", "So {question}.", PERCENT) == (
+        "Said: So {question}.\nTo: Why {answer}?, Why {answer}?\n0-100?"
+    )
+
+
+def test_what_useless_answers_cost_is_kept_over_starts(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.sqlite")
+    for start in (1, 2):
+        with Server(answer=lambda question: "well") as server, pytest.raises(EndpointFailed):
+            judge_at(server, attempts=2).judge(EVIL, ITEMS[:1], journal)
+        assert len(list(journal.cells("judgement asked again"))) == 4 * start
 
 
 def test_trouble_while_a_refusal_is_looked_into_is_outlived() -> None:

@@ -80,6 +80,7 @@ def test_it_finds_signatures_and_steers_with_them(
             ["--steer", "--role", "x", "--transcripts", "{nameless}", "--persona", "{own}"],
             "does not know the persona 'x'",
         ),
+        (["--persona", "{own}"], "--persona is for judging what --steer brings"),
         (["--question", " "], "question"),
         (["--steer", "--judge", "none"], "--steer is judged"),
         (["--steer", "--directions", "{directions}"], "none for the role 'pirate'"),

@@ -13,6 +13,7 @@ import personascope as ps
 from personascope.corpora import Record, Transcript, neutral_questions
 from personascope.persistence import Insertion, classify, insertion
 from personascope.persistence.inserting import Inserting, insert_all
+from personascope.persistence.nearest import _halves
 from personascope.persistence.simulate import scripts_from, simulate
 from personascope.personas import load_persona
 from personascope.runs import Config, RunFolder, Shards
@@ -172,6 +173,16 @@ def test_transcripts_that_share_a_control_are_one_unit() -> None:
     roles = replace(shared, roles=("x", "y") * 4)
     assert classify(roles).accuracy.low <= classify(roles).accuracy.high
     assert classify(replace(roles, units=(0,) * 8)).describe()["accuracy"][1:] == [None, None]
+
+
+def test_what_shares_a_control_is_in_one_half_whatever_its_role() -> None:
+    """Roles on the same scripts, of which one lacks a transcript: all of a script is learned from, or all of it is told."""
+    drawn = [script for script in range(6) for _ in "ab" if (script, _) != (0, "b")]
+    labels = np.array([0, *([0, 1] * 5)])
+    halves = _halves(labels, drawn)
+    assert all(len({halves[place] for place, one in enumerate(drawn) if one == script}) == 1 for script in range(6))
+    assert _halves(np.array([0, 0, 1, 1]), [0, 0, 0, 0]).tolist() == [0, 1, 0, 1], "where there is no other way"
+    assert _halves(np.array([0, 1, 0, 1]), [0, 1, 2, 3]).tolist() == [0, 0, 1, 1], "controls of their own: role by role"
 
 
 def test_equal_transcripts_count_once(llama: Subject) -> None:

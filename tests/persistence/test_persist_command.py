@@ -151,6 +151,11 @@ def test_a_persona_of_ones_own_is_asked_for_and_judged(
     assert json.loads(capsys.readouterr().out)["directions"][0]["controls"] == ["prompted", "random"]
     assert run([*command, str(tmp_path / "c"), "--persona", str(file), "--match", "50"]) == 2
     assert "does not know the persona 'mine'" in capsys.readouterr().err and not (tmp_path / "c").exists()
+    assert run([*command, str(tmp_path / "c"), "--persona", str(file), "--control", "random"]) == 2
+    assert "--persona is for --match, and for the system prompt" in " ".join(capsys.readouterr().err.split())
+    file.write_text(file.read_text().replace('"mine"', '"yours"'))
+    assert run([*command, str(tmp_path / "c"), "--persona", str(file)]) == 2
+    assert "no direction is called 'yours', as a persona given is: there are mine" in capsys.readouterr().err
     assert run([*command, str(tmp_path / "c"), "--no-chat"]) == 0
     assert "it needs the chat template" in capsys.readouterr().err
     assert json.loads((tmp_path / "c" / "run.json").read_text())["config"]["identity"]["controls"] == ["random"]

@@ -287,10 +287,12 @@ def test_models_with_nothing_planted_run_on_what_ships_and_are_told_to_give_a_co
     }
     few["output_dir"] = tmp_path / "s"
     shipped = transfer(few, source, target)
-    count = len(shipped_texts())
+    asked = {one.row.prompt for one in shipped.summary.evaluations}
+    count = len(shipped_texts(asked))
     assert 500 < count < 5_000 and not {*texts["positive_texts"], *texts["negative_texts"]} & {*shipped_texts()}
+    assert asked <= {*shipped_texts()} and count == len(shipped_texts()) - len(asked), "no map has seen what is asked"
     assert sorted({one.texts for one in shipped.maps}) == [40, count]
-    remark = f"fitted on {count} short texts that ship with Personascope, in place of the 6,000 asked for"
+    remark = f"fitted on {count} short texts that ship with Personascope, in place of the 5,000 asked for; sizes of the sweep"
     assert remark in shipped.markdown and remark in caplog.text and "give thousands of texts" in caplog.text
     assert shipped.aggregated["corpus"] == "shipped"
     (tmp_path / "e.json").write_text(json.dumps({**few, "output_dir": str(tmp_path / "s")}))

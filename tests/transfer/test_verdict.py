@@ -49,6 +49,10 @@ def test_what_needs_no_map_is_remarked_on() -> None:
     assert "zero_pad" not in str(verdict_of(mapped, oracle, None, [outcome("zero_pad", 4.4, collapse=0.5, efficacy=1)]))
     unknown = outcome("ridge_mapped", 4.4), outcome("zero_pad", 4.4)
     assert not verdict_of(unknown[0], oracle, None, [unknown[1]]).remarks
+    there, same = outcome("baseline", 4.4), outcome("random", 4.4, efficacy=0.95)
+    assert "random" not in str(verdict_of(mapped, oracle, there, (), [same]).remarks), "it raises nothing"
+    hazy = outcome("oracle", 4.5, 2.0)
+    assert verdict_of(mapped, hazy, None).reading == "not compared", "an incoherent oracle is nothing to compare with"
     for control in ("random", "shuffled", "wrong_persona"):
         found = verdict_of(mapped, oracle, None, (), [outcome(control, 4.4, efficacy=0.9)])
         assert found.remarks[0].startswith(f"{control} does as well and carries something else")
@@ -218,6 +222,7 @@ def test_an_oracle_that_hardly_raises_the_trait_gives_no_interval() -> None:
         (3.0, 3.0, 3.0, "steering fails"),
         (3.0, 4.0, 3.2, "not linear"),
         (3.4, 3.0, 3.2, "not compared"),
+        (2.6, 2.4, 2.0, "not compared"),
         (3.9, 4.0, 3.2, "partial"),
         (4.0, 4.0, 3.2, "shared"),
     ],

@@ -35,7 +35,7 @@ from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.rollouts import Cell, cells, sample_rollouts
 from personascope.extraction.splits import split_persona
-from personascope.judging import LexiconJudge
+from personascope.judging import LexiconJudge, check_judge
 from personascope.judging.anchors import Anchor, anchors_of, is_planted, shipped_grammar
 from personascope.judging.audit import Audit, Item, audit
 from personascope.personas import Persona, load_persona
@@ -70,9 +70,7 @@ def audit_command(
     if asked is None:
         raise UserError("there is no judge to audit; give --judge chat or --judge lexicon")
     prices = parse_prices(judge_prices)
-    for persona in personas:
-        # A judge that does not know a persona says so before anything is sampled.
-        asked.judge(persona, [])
+    check_judge(asked, personas)
     wanted = {one.name: _wanted(one, questions) for one in personas}
     anchors = {one.name: _anchors(subject, one) for one in personas}
     if estimate:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 # What only sampling has a use for, by the names of their parameters.
 _IDLE = ("max_new_tokens", "temperature", "eval_judge")
+_JUDGING = ("judge", "judge_scale", "judge_fraction")
 _SAMPLING = ("samples", "questions", *_IDLE, "workers", "batch_size")
 
 
@@ -121,6 +122,13 @@ def extract_command(
         idle = [f"--{name.replace('_', '-')}" for name in _SAMPLING if _is_asked(context, name)]
         if idle:
             say(f"note: with --rollouts nothing is sampled or steered: {', '.join(idle)} changes nothing")
+        if any(one.is_scored for one in given) and any(_is_asked(context, name) for name in _JUDGING):
+            say(
+                f"note: {rollouts} has scores in its column {personas[0].name!r}, and they count: no judge is asked; "
+                "drop the column for one"
+            )
+    if generate_model is not None and generate_with is None:
+        raise UserError("--generate-model names a model on a server; say which with --generate-with, or leave it out")
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
     filtering = judge_option(subject, judge, judge_scale)

@@ -14,6 +14,7 @@ from personascope.cli.saes import (
     ThresholdOption,
     TrainerOption,
     check_found,
+    check_sparsity,
     features_of,
     sae_for,
     save_alone,
@@ -23,7 +24,6 @@ from personascope.cli.terminal import (
     DtypeOption,
     JsonOption,
     ModelArgument,
-    SeedOption,
     emit,
     quiet_libraries,
 )
@@ -42,7 +42,6 @@ def directions_command(
     scale: ScaleOption = None,
     features: FeaturesOption = None,
     found: FoundOption = None,
-    seed: SeedOption = 0,
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
@@ -53,6 +52,7 @@ def directions_command(
     subject = load(model, device=device, dtype=dtype)
     chosen = sae_for(subject, sae, layer, trainer, threshold, scale)
     check_found(held, chosen)
+    check_sparsity(chosen, subject)
     at = sae_layer(chosen, subject)
     files = save_alone([chosen.direction(feature) for feature in listed], out)
     norm = median_norm(subject, at)

@@ -31,10 +31,10 @@ from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.engine.writes import check_width
 from personascope.errors import UserError
-from personascope.judging import Judge, judge_for
+from personascope.judging import Judge, check_judge, judge_for
 from personascope.persistence.inserting import ARMS, Inserting, insert_all
 from personascope.persistence.insertion import usual_layer
-from personascope.persistence.known import check_judge, known_personas, persona_keys
+from personascope.persistence.known import known_personas, persona_keys
 from personascope.persistence.signature_doses import signature_doses
 from personascope.personas import Persona
 from personascope.report.insertion import save_insertion
@@ -113,6 +113,8 @@ def ask(
     at = None if points is None else read_numbers(points, "--points")
     arms = tuple(dict.fromkeys(arm or ARMS))
     given = load_directions(directions) if directions else []
+    if persona and not steer:
+        raise UserError("--persona is for judging what --steer brings; give --steer too, or leave it out")
     subject = load(model, device=device, dtype=dtype)
     layer = usual_layer(subject) if layer is None else layer
     plan = Inserting.of(held, asked, at, layer, control, arms, seed)

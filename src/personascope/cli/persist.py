@@ -34,6 +34,7 @@ from personascope.persistence.crossing import CROSSED, Crossing, cross
 from personascope.persistence.known import known_personas, persona_keys
 from personascope.persistence.matching import matched_alphas, matching_trials
 from personascope.persistence.pairing import ENOUGH, check_prompts
+from personascope.personas import load_persona
 from personascope.report.persistence import save_persistence
 from personascope.runs import Config, RunFolder, cell_key
 from personascope.subject import Subject
@@ -100,6 +101,10 @@ def persist_command(
     chosen = [_at(one, layer) for one in sets if not trait or one.name in trait]
     controls = tuple(one for one in control if one != "none") if control else None
     personas = known_personas(persona or ())
+    strange = sorted({load_persona(one).name for one in persona or ()} - {one.name for one in chosen})
+    if strange:
+        held = ", ".join(one.name for one in chosen)
+        raise UserError(f"no direction is called {strange[0]!r}, as a persona given is: there are {held}; rename one")
     if match is not None and not chat:
         raise UserError("--match asks through the chat template; give an --alpha instead, or leave --no-chat out")
     subject = load(model, device=device, dtype=dtype)
@@ -107,6 +112,10 @@ def persist_command(
     check_settings(subject, chosen, chosen, alpha, n_steer, n_sample, cache, controls)
     check_prompts(asked)
     told = prompted(subject, chosen, controls, chat, personas)
+    if persona and match is None and not told:
+        raise UserError(
+            "--persona is for --match, and for the system prompt of --control prompted; ask for one, or leave it out"
+        )
     if controls is None and len(told) < len(chosen):
         say(
             f"note: no system prompt is set beside {', '.join(one.name for one in chosen if one not in told)}: "
@@ -223,8 +232,12 @@ def persist_command(
         page = save_persistence(folder, found, crossings, uncrossed)
     for key, why in uncrossed.items():
         say(f"note: text and cache could not be told apart for {key}: {why}")
-    if found.has_few_prompts:
-        say(f"note: intervals over fewer than {ENOUGH} prompts are too narrow, and a fall may not be seen; give more")
+    few = [key for key in found.alphas if found.has_few_prompts(key)]
+    if few:
+        of = "" if len(few) == len(found.alphas) else f" of {', '.join(few)}"
+        say(
+            f"note: intervals{of} over fewer than {ENOUGH} prompts are too narrow, and a fall may not be seen; give more"
+        )
     if as_json:
         ranking = [{"direction": key, **decay.describe()} for key, decay in found.ranking()]
         emit(

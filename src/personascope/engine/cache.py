@@ -113,9 +113,10 @@ class _SlotLayer(CacheLayerMixin):
         grown = []
         for old, pattern in zip((self.keys, self.values), like or (self.keys, self.values), strict=True):
             assert pattern is not None
-            # Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero.
-            new = pattern.new_zeros((slots, pattern.shape[1], columns, pattern.shape[3]))
+            new = pattern.new_empty((slots, pattern.shape[1], columns, pattern.shape[3]))
             if old is not None and now.rows:
+                # Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero.
+                new[: now.rows, :, : now.begin - shift] = 0
                 new[: now.rows, :, now.begin - shift : now.end - shift] = old[: now.rows, :, now.begin : now.end]
             grown.append(new)
         self.keys, self.values = grown

@@ -9,6 +9,9 @@ from torch import Tensor
 from personascope.engine.noise import gumbel
 from personascope.errors import UserError
 
+# Times any noise still a finite float32.
+_HOTTEST = 1e30
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -19,16 +22,21 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature={self.temperature} must be 0 (greedy) or a positive number")
+        if not 0.0 <= self.temperature <= _HOTTEST:
+            raise UserError(
+                f"temperature={self.temperature} must be 0 (greedy) or a positive number up to {_HOTTEST:g}"
+            )
         if not 0.0 < self.top_p <= 1.0:
             raise UserError(f"top_p={self.top_p} must lie above 0 and at most at 1")
         if self.top_k < 0:
             raise UserError(f"top_k={self.top_k} must be 0 (all tokens) or more")
 
 
-def choose(logits: Tensor, sampling: Sequence[Sampling], seeds: Sequence[int], indices: Sequence[int]) -> Tensor:
-    """[rows] int64: the tokens chosen from logits [rows, vocabulary] float32, which this may overwrite.
+def choose(
+    logits: Tensor, sampling: Sequence[Sampling], seeds: Sequence[int], indices: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """[rows] int64: the tokens chosen from logits [rows, vocabulary] float32, which this may overwrite; and [rows], what
+    each was chosen for, which is no finite number where one of the row's logits is NaN or infinite.
 
     Row r takes the argmax of logits/T + noise, where the noise depends on its seed and response index alone: the
     Gumbel-max draw from its distribution (Maddison et al., 2014), whoever else is in the batch.
@@ -46,7 +54,9 @@ def choose(logits: Tensor, sampling: Sequence[Sampling], seeds: Sequence[int], i
             logits += noise
         else:
             logits[noisy] += noise
-    return logits.argmax(dim=1)
+    # One pass for both: a maximum is NaN where any number is.
+    best = logits.max(dim=1)
+    return best.indices, best.values
 
 
 def _keep_top(logits: Tensor, sampling: Sequence[Sampling]) -> Tensor:

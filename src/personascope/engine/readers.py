@@ -90,6 +90,11 @@ class Projections:
         return np.asarray(whole)
 
 
+# A row's tokens to add up: its slot, their places in the flattened batch, and for each whether the mean leaves it out if it
+# is a sink.
+Entry = tuple[int, Sequence[int], Sequence[bool]]
+
+
 @dataclass(frozen=True)
 class Places:
     """Tokens to add up for one selection: their places in the flattened batch, the slot each belongs to, and whether
@@ -100,8 +105,7 @@ class Places:
     may_sink: Tensor
 
     @classmethod
-    def of(cls, entries: Sequence[tuple[int, Sequence[int], Sequence[bool]]]) -> "Places":
-        """From (slot, flat places, may_sink) of every row."""
+    def of(cls, entries: Sequence[Entry]) -> "Places":
         return cls(
             torch.tensor([place for _, flat, _ in entries for place in flat], dtype=torch.long),
             torch.tensor([slot for slot, flat, _ in entries for _ in flat], dtype=torch.long),

@@ -18,9 +18,10 @@ from personascope.subject import Subject
 
 @dataclass(eq=False)
 class Row:
-    """ran: how many of its tokens the model has run. slot: its place among the mean reads, None if it has none.
+    """ran: how many of its tokens the model has run. given: how many there are before anything is sampled.
 
-    read: per pass the projections read, [tokens, columns]; columns: which of a pass's columns are the row's.
+    slot: its place among the mean reads, None if it has none. read: per pass the projections read, [tokens, columns];
+    columns: which of a pass's columns are the row's.
     """
 
     id: int
@@ -36,20 +37,17 @@ class Row:
     finish: str | None = None
     error: str | None = None
     prompt: int = field(init=False)
+    given: int = field(init=False)
     _windows: dict[Selection, Windows] = field(init=False, default_factory=dict)
     _held: dict[Selection, tuple[bool, int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prompt = len(self.request.prompt)
+        self.given = self.prompt + len(self.request.forced)
 
     @property
     def total(self) -> int:
         return self.prompt + len(self.response)
-
-    @property
-    def given(self) -> int:
-        """How many tokens there are before anything is sampled."""
-        return self.prompt + len(self.request.forced)
 
     @property
     def next_token(self) -> int:
@@ -77,15 +75,16 @@ class Row:
 
     def holds(self, selection: Selection) -> bool:
         """Whether the token about to be run is selected."""
-        if self.finish is not None:
-            return self.ran in selection.positions(Layout(self.prompt, self.total, self.request.prompt.turns))
-        if self.ran < self.given:
-            return self.ran in self.so_far(selection, self.given)
-        return self._following(selection)[0]
+        return self.ahead(selection)[0]
 
-    def steps_to_change(self, selection: Selection) -> int:
-        """In how many steps `holds` may answer differently."""
-        return 1 if self.ran < self.given else self._following(selection)[1] - self.ran
+    def ahead(self, selection: Selection) -> tuple[bool, int]:
+        """Whether the token about to be run is selected, and in how many steps that may change."""
+        if self.finish is not None:
+            return self.ran in selection.positions(Layout(self.prompt, self.total, self.request.prompt.turns)), 1
+        if self.ran < self.given:
+            return self.ran in self.so_far(selection, self.given), 1
+        is_held, until = self._following(selection)
+        return is_held, until - self.ran
 
     def _following(self, selection: Selection) -> tuple[bool, int]:
         """Whether the token about to be run, one that was sampled, is selected; and the first that may differ in this."""
@@ -98,24 +97,33 @@ class Row:
         return known
 
 
-def draw(rows: Sequence[Row], logits: Tensor, ends: Collection[int]) -> list[int]:
-    """The next token of each row, from logits [rows, vocabulary] float32, which this may overwrite; notes the
-    log-probabilities of rows that ask for them."""
-    raw = {index: logits[index].log_softmax(0) for index, row in enumerate(rows) if row.request.logprobs}
+def draw(rows: Sequence[Row], logits: Tensor, ends: Collection[int]) -> list[int | None]:
+    """The next token of each row, from logits [rows, vocabulary] float32, which this may overwrite: None where one of them
+    is not finite. Notes the log-probabilities of rows that ask for them."""
+    raw = {
+        index: logits[index].log_softmax(0)
+        for index, row in enumerate(rows)
+        if row.request.logprobs and row.finish is None
+    }
     banned = [index for index, row in enumerate(rows) if row.request.suppress_eos]
     if banned and ends:
         logits[torch.tensor(banned)[:, None], torch.tensor(sorted(ends))[None]] = float("-inf")
     requests = [row.request for row in rows]
-    chosen: list[int] = choose(
+    tokens, peaks = choose(
         logits,
         [request.sampling for request in requests],
         [request.seed for request in requests],
         [len(row.response) for row in rows],
-    ).tolist()
+    )
+    chosen = [
+        token if abs(peak) < float("inf") else None for token, peak in zip(tokens.tolist(), peaks.tolist(), strict=True)
+    ]
     for index, values in raw.items():
-        top = values.topk(min(rows[index].request.logprobs, len(values)))
-        best = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
-        rows[index].logprobs.append(TokenLogprobs(float(values[chosen[index]]), best))
+        token = chosen[index]
+        if token is not None:
+            top = values.topk(min(rows[index].request.logprobs, len(values)))
+            best = tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+            rows[index].logprobs.append(TokenLogprobs(float(values[token]), best))
     return chosen
 
 
@@ -127,9 +135,10 @@ def ending(subject: Subject, row: Row) -> str | None:
         text = subject.decode(row.response)
         if any(stop in text for stop in row.request.stop):
             return "stop"
-    if row.total - row.given >= row.request.max_new_tokens:
+    total = row.total
+    if total - row.given >= row.request.max_new_tokens:
         return "length"
-    if subject.context is not None and row.total >= subject.context:
+    if subject.context is not None and total >= subject.context:
         return "context"
     return None
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from personascope.directions import Direction
 from personascope.engine.cache import STORES, Store, most_rows
-from personascope.engine.edits import Editor, Edits, changes
+from personascope.engine.edits import Change, Editor, Edits, changes
 from personascope.engine.forward import Passage, means_of, visitor
 from personascope.engine.hooks import run
 from personascope.engine.lanes import lanes
 from personascope.engine.logits import picked
-from personascope.engine.readers import Means, Places, Projections, Reader
+from personascope.engine.readers import Entry, Means, Places, Projections, Reader
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Generation, Request, duplicates
 from personascope.engine.selection import Selection, select
@@ -27,6 +27,8 @@ from personascope.subject import Subject
 _PREFILL_TOKENS = 8_192
 # Rows join once this part of the places is free.
 _JOINING = 16
+
+_NO_SINK = (False,)
 
 # Places in the flattened batch, and for each whether the mean leaves it out if it is a sink.
 Marks = tuple[Sequence[int], Sequence[bool]]
@@ -264,30 +266,26 @@ class RowStream:
 
     def _replan(self) -> None:
         """Compile what the rows' next token needs, and note when that changes."""
-        rows = self._live
-        edits = self._editor.compile(
-            (change, [index])
-            for index, row in enumerate(rows)
-            for change in row.changes
-            if row.holds(change.write.tokens)
-        )
-
-        def next_one(index: int, row: Row, selection: Selection) -> Marks | None:
-            if not row.holds(selection):
-                return None
-            return [index], row.may_sink(selection)[-1:] if row.ran < row.given else [False]
-
-        self._sum_at(rows, next_one)
-        self._plan = (edits, self._projections(rows))
-        soonest = [
-            row.steps_to_change(selection)
-            for row in rows
-            for selection in {
-                *(change.write.tokens for change in row.changes),
-                *(self.means if row.slot is not None else ()),
-            }
-        ]
-        self._replan_at = self._steps + min(soonest, default=1 << 40)
+        soonest = 1 << 40
+        written: list[tuple[Change, list[int]]] = []
+        read: list[list[Entry]] = [[] for _ in self.means]
+        for index, row in enumerate(self._live):
+            for change in row.changes:
+                is_held, steps = row.ahead(change.write.tokens)
+                soonest = min(soonest, steps)
+                if is_held:
+                    written.append((change, [index]))
+            if row.slot is None:
+                continue
+            for entries, selection in zip(read, self.means, strict=True):
+                is_held, steps = row.ahead(selection)
+                soonest = min(soonest, steps)
+                if is_held:
+                    may_sink = row.may_sink(selection)[-1:] if row.ran < row.given else _NO_SINK
+                    entries.append((row.slot, [index], may_sink))
+        self._sums.places = [Places.of(entries) for entries in read]
+        self._plan = (self._editor.compile(written), self._projections(self._live))
+        self._replan_at = self._steps + soonest
 
     def _run(
         self, inputs: dict[str, Any], edits: Edits, projections: Projections | None, last: Tensor | None
@@ -330,19 +328,15 @@ class RowStream:
             row.ran += span.count
 
     def _choose(self, rows: Sequence[Row], logits: Tensor) -> list[Event]:
-        # A maximum is NaN where any logit is.
-        for row, peak in zip(rows, logits.max(dim=1).values.tolist(), strict=True):
-            if not abs(peak) < float("inf"):
+        events = []
+        for row, token in zip(rows, draw(rows, logits, self.subject.end_ids), strict=True):
+            if token is None:
                 row.finish, row.error = "non-finite", self._why(row)
-        going = [index for index, row in enumerate(rows) if row.finish is None]
-        if not going:
-            return []
-        active = [rows[index] for index in going]
-        chosen = draw(active, logits if len(going) == len(rows) else logits[going], self.subject.end_ids)
-        for row, token in zip(active, chosen, strict=True):
-            row.response.append(token)
-            row.finish = ending(self.subject, row)
-        return [Event(row.id, token) for row, token in zip(active, chosen, strict=True)]
+            elif row.finish is None:
+                row.response.append(token)
+                row.finish = ending(self.subject, row)
+                events.append(Event(row.id, token))
+        return events
 
     def _let_go(self) -> None:
         """Drop the rows that are done; rows from the back take their places, so that little is moved."""

@@ -14,7 +14,7 @@ from personascope.engine.generate import run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Request
 from personascope.errors import UserError
-from personascope.judging import Judge, judge_for
+from personascope.judging import Judge, check_judge, judge_for
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.subject import Subject
 
@@ -124,10 +124,7 @@ def assistant_axis(
     if len(set(names)) < len(names) or "default" in names:
         raise UserError(f"roles need names of their own, and none may be called default: {', '.join(names)}")
     judge = judge_for(subject, judge)
-    for persona in loaded if judge is not None else ():
-        # A judge that does not know a role says so before anything is sampled.
-        assert judge is not None
-        judge.judge(persona, [])
+    check_judge(judge, loaded)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
     asked: list[tuple[Persona | None, str | None, str]] = []
     for persona in loaded:

@@ -19,7 +19,7 @@ from personascope.extraction.served import served_rollouts
 from personascope.extraction.splits import Split, SplitName, split_persona
 from personascope.extraction.steering import ALPHAS
 from personascope.extraction.vectors import method as method_named
-from personascope.judging import Judge, judge_for
+from personascope.judging import Judge, check_judge, judge_for
 from personascope.personas import Persona, load_persona
 from personascope.subject import Subject
 
@@ -173,9 +173,8 @@ def check_extraction(
     splits = {persona.name: split_persona(persona, questions) for persona in personas}
     if len(splits) < len(personas):
         raise UserError("two of the personas have the same name; rename one")
-    for one in {id(judge): judge for judge in judges if judge is not None}.values():
-        for persona in personas:
-            one.judge(persona, [])
+    for judge in judges:
+        check_judge(judge, personas)
     return splits
 
 
@@ -211,6 +210,8 @@ def extract_given(
     kept = readable(given)
     is_scored = any(one.is_scored for one in kept)
     remarks = _remarks(loaded, kept, is_scored, judge)
+    if not is_scored:
+        check_judge(judge, [loaded])
     tokens = str(select(tokens))
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
     selections = tuple(dict.fromkeys((*SELECTIONS, *(str(select(one)) for one in (*also, tokens)))))
@@ -227,7 +228,7 @@ def extract_given(
     }
     index = selections.index(tokens)
     made = make_directions(subject, loaded, rollouts, chosen, index, method, filter or Filter(), settings)
-    told = [scored(one, rollout.judgement) for one, rollout in zip(kept, rollouts, strict=True)]
+    told = kept if is_scored else [scored(one, each.judgement) for one, each in zip(kept, rollouts, strict=True)]
     return replace(extraction_of([made], [made.directions], index), rollouts={loaded.name: told})
 
 

@@ -28,6 +28,22 @@ _QUESTION_ID = re.compile(r"(.+)_\d+_(pos|neg)_\d+")
 # Scores are 0–100; a mean of them may be off by rounding.
 _SLACK = 0.01
 
+# What a table holds beside the scores of personas, whose columns have their names.
+_COLUMNS = (
+    "prompt",
+    "answer",
+    "question",
+    "question_id",
+    "coherence",
+    "persona",
+    "pole",
+    "split",
+    "pair",
+    "sample",
+    "judged",
+    "ended",
+)
+
 
 @dataclass(frozen=True)
 class Given:
@@ -67,6 +83,11 @@ def read_rollouts(path: str | Path, name: str) -> list[Given]:
     Raises `UserError` naming the column or the line, also of a score that is none from 0 to 100.
     """
     path = Path(path)
+    if name in _COLUMNS:
+        raise UserError(
+            f"a table of rollouts has a column {name!r} that is no score, so that a persona of that name cannot have one; "
+            "rename the persona in its file"
+        )
     readers = {".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise UserError(f"{path} is of no known kind of rollouts; use {' or '.join(readers)}")

@@ -95,7 +95,7 @@ def token_aurocs(
     selection = select(tokens)
     passages = [rollout.passage for rollout in rollouts]
     if all(min(selection.positions(one.layout), default=len(one)) >= len(one.prompt) for one in passages):
-        asked = [subject.chat.prompt(rollout.cell.question) for rollout in rollouts]
+        asked = [subject.chat.prompt(one.cell.question, chat=subject.chat.has_template) for one in rollouts]
         passages = [replace(one, prompt=prompt) for one, prompt in zip(passages, asked, strict=True)]
     read = projections_of(subject, passages, directions)
     places = [selection.positions(one.layout) for one in passages]

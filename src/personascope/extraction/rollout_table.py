@@ -49,11 +49,13 @@ def rollout_table(rollouts: Mapping[str, Sequence[Given]]) -> pa.Table:
     rows = [(name, one) for name, ours in rollouts.items() for one in ours]
     each = [one for _, one in rows]
     scores = {name: [_plain(one.trait) if name == of else None for of, one in rows] for name in rollouts}
+    # Nobody judged coherence where no rollout has a place for it.
+    if any(one.coherence is not None for one in each):
+        scores["coherence"] = [_plain(one.coherence) for one in each]
     return pa.table(
         {
             **{name: pa.array(values, pa.float64()) for name, values in scores.items()},
             # What a rollout is comes last, and stands whatever a persona is called.
-            "coherence": pa.array([_plain(one.coherence) for one in each], pa.float64()),
             "judged": pa.array([one.is_judged for one in each], pa.bool_()),
             "persona": pa.array([name for name, _ in rows], pa.string()),
             "split": pa.array([one.split for one in each], pa.string()),

@@ -17,7 +17,7 @@ from personascope.extraction.splits import SPLITS, Split, SplitName
 from personascope.judging import Judge, Judgement
 from personascope.personas import Persona
 from personascope.runs import Journal
-from personascope.subject import Subject
+from personascope.subject import Prompt, Subject
 
 # So many equal scores in a row say more about the judge than about the answers.
 _TELLING = 10
@@ -96,14 +96,8 @@ def sample_rollouts(
     degree: how much the positive instruction asks for, `slightly`, None or `very`.
     """
     requests = [
-        Request(
-            prompt=subject.chat.prompt(cell.chat(degree)),
-            seed=cell.seed(seed),
-            max_new_tokens=max_new_tokens,
-            sampling=Sampling(temperature),
-            reads=True,
-        )
-        for cell in wanted
+        Request(prompt, cell.seed(seed), max_new_tokens, Sampling(temperature), reads=True)
+        for cell, prompt in zip(wanted, _prompts(subject, wanted, degree), strict=True)
     ]
     found: dict[int, Rollout] = {}
 
@@ -115,6 +109,16 @@ def sample_rollouts(
 
     run_requests(subject, requests, batch_size, selections, layers, keep, store)
     return [found[index] for index in sorted(found)]
+
+
+def _prompts(subject: Subject, wanted: Sequence[Cell], degree: str | None) -> Iterator[Prompt]:
+    """What each cell is asked; samples of one question share it."""
+    known: dict[tuple[str, str], Prompt] = {}
+    for cell in wanted:
+        said = (cell.instruction(degree), cell.question)
+        if said not in known:
+            known[said] = subject.chat.prompt(cell.chat(degree))
+        yield known[said]
 
 
 def judged(

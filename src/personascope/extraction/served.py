@@ -63,6 +63,9 @@ def served_rollouts(
     missing = [number for number in range(len(wanted)) if number not in found]
 
     def take(place: int, reply: "Reply") -> bool:
+        if reply.complaint:
+            # A sample without what a server refuses is not the sample that was asked for.
+            return False
         number = missing[place]
         found[number] = {"text": reply.text, "finish": reply.finish}
         if store is not None:

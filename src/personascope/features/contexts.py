@@ -109,8 +109,9 @@ def token_hashes(document: np.uint64, positions: np.ndarray) -> np.ndarray:
 class BestContexts:
     """The best contexts of each feature, copies of one another counting once, and `per_record` of one record at most.
 
-    What it ends with does not depend on the order in which contexts are offered: it is the best context of each group of
-    copies, and of those the `top` best.
+    Where no two of a record vie, what it ends with does not depend on the order in which contexts are offered: it is the
+    best context of each group of copies, and of those the `top` best. Documents come in their order, so that it depends on
+    the corpus alone.
     """
 
     def __init__(self, features: Sequence[int], top: int, per_record: int) -> None:

@@ -135,12 +135,12 @@ class Harvest:
         if self.documents == self._entered:
             return
         if journal is not None:
-            kept = {id(one) for feature in self.features for one in self.best.of(feature)}
             plain = {
                 "documents": self.documents,
                 "empty": self.empty,
                 "tally": self.tally.plain(),
-                "contexts": [one.plain() for one in self._fresh if id(one) in kept],
+                # All of them, in order: one that left again may have made another leave.
+                "contexts": [one.plain() for one in self._fresh],
                 "examples": [one.plain() for one in self._fresh_examples],
                 "sample": [one.plain() for one in self._fresh_sample],
             }

@@ -52,7 +52,8 @@ def load_sae(
     if layer is not None and layer < 0:
         raise UserError(f"layer={layer} is not a layer; they count from 0")
     if str(source).startswith(_ORGANISM):
-        return replace(load_sae(_shipped(str(source)), layer, trainer), name=str(source))
+        found = load_sae(_shipped(str(source)), layer, trainer, threshold=threshold, scale=scale)
+        return replace(found, name=str(source))
     # Not resolved: in the hub's cache, files are links to others without a name.
     path = Path(os.path.abspath(Path(source).expanduser()))
     if path.is_file():

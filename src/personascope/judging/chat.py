@@ -1,8 +1,10 @@
 """A chat model as judge."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
 
 from personascope.judging.judge import Judgement
 from personascope.judging.rating import LIKERT, PERCENT, Scale, are_whole, is_refusal, read, visible, weighted
@@ -18,6 +20,7 @@ _KIND = "judgement"
 # Answers of no use: what they cost is kept.
 ASKED_AGAIN = "judgement asked again"
 
+_HOLES = re.compile(r"\{(question|answer)\}")
 _TRAIT = (
     "Below are a question and an answer to it. {pole} Say how far that is true of the answer, whatever else is good or "
     "bad about it, with one whole number from {low} (not at all) to {high} (as far as can be). If the answer does not "
@@ -118,7 +121,7 @@ class ChatJudge:
             if answer is None:
                 if journal is not None:
                     spent = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-                    journal.put(f"{order[index]}-{self.usage.calls}", ASKED_AGAIN, spent)
+                    journal.put(f"{order[index]}-{uuid4().hex}", ASKED_AGAIN, spent)
                 return False
             known[order[index]] = answer
             if journal is not None:
@@ -138,10 +141,8 @@ def ask(persona: Persona | None, question: str, answer: str, scale: Scale) -> st
     filled = template
     for name, value in {"low": str(scale.low), "high": str(scale.high), "pole": pole}.items():
         filled = filled.replace("{" + name + "}", value)
-    # What was asked and answered goes in last: braces in it are text.
-    before, _, rest = filled.partition("{question}")
-    middle, _, after = rest.partition("{answer}")
-    return f"{before}{question}{middle}{answer}{after}"
+    # What was asked and answered goes in last, and at once: braces in it are text.
+    return _HOLES.sub(lambda hole: question if hole[1] == "question" else answer, filled)
 
 
 def understood(reply: "Reply", scale: Scale) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import openai
@@ -132,7 +132,6 @@ class _Asking:
         self.arrived: queue.Queue[tuple[int, Reply | None, Exception | None]] = queue.Queue()
         self.wanted: dict[int, asyncio.Future[bool]] = {}
         self.answered = False
-        self.heard = 0
         self.stop: Callable[[], None] = lambda: None
 
     def run(self) -> None:
@@ -197,11 +196,19 @@ class _Asking:
             loop.close()
 
     async def _one(self, client: openai.AsyncOpenAI, limit: asyncio.Semaphore, index: int, messages: Messages) -> None:
-        """Ask until there is an answer of use; hand over each answer, or what went wrong in the end."""
+        """Ask until there is an answer of use; hand over each answer, or what went wrong in the end, whatever it is."""
+        try:
+            await self._until_useful(client, limit, index, messages)
+        except Exception as error:
+            self.arrived.put((index, None, error))
+
+    async def _until_useful(
+        self, client: openai.AsyncOpenAI, limit: asyncio.Semaphore, index: int, messages: Messages
+    ) -> None:
         room, wait, error = self.max_tokens, self.endpoint.first_wait, Exception("no answer of use came back")
         async with limit:
             for attempt in range(self.endpoint.attempts):
-                sent, before = {*self.options, self.budget}, self.heard
+                sent = {*self.options, self.budget}
                 try:
                     reply = await asyncio.wait_for(self._call(client, index, messages, room), self.endpoint.timeout)
                 except _PASSING as passing:
@@ -213,20 +220,18 @@ class _Asking:
                         pause = max(wait * (1 + random.random() / 4), _asked_to_wait(refused))
                     elif not _is_about_content(refused) and self._without(str(refused), sent):
                         pause = 0.0
-                    elif (its_own := await self._is_its_own(client, refused, before)) is None:
+                    elif (about := await self._its_own(client, refused)) is None:
                         error, pause = refused, wait
-                    elif its_own:
-                        reply = Reply("", refused=True, finish="content_filter", complaint=_said(refused))
-                        if not await self._hand_over(index, reply):
+                    elif about.refused:
+                        if not await self._hand_over(index, about):
                             self.arrived.put(
-                                (index, None, EndpointFailed(f"it refuses the question: {reply.complaint}"))
+                                (index, None, EndpointFailed(f"it refuses the question: {about.complaint}"))
                             )
                         return
                     else:
                         self.arrived.put((index, None, UserError(self._refused(refused))))
                         return
                 else:
-                    self.heard += 1
                     if await self._hand_over(index, reply):
                         return
                     room, pause = max(room, 1024), 0.0
@@ -248,22 +253,23 @@ class _Asking:
         self.arrived.put((index, reply, None))
         return await useful
 
-    async def _is_its_own(self, client: openai.AsyncOpenAI, refused: openai.APIStatusError, before: int) -> bool | None:
-        """Whether a refusal is about what one question says: it says so, or others were answered meanwhile (before: how
-        many had been when it was sent), or one is that nobody refuses. None where that cannot be told for now."""
+    async def _its_own(self, client: openai.AsyncOpenAI, refused: openai.APIStatusError) -> Reply | None:
+        """A refused reply where a refusal is about what one question says: it says so, or a question is answered that
+        nobody refuses. A reply that is not refused where the server refuses everything, None where that cannot be told for
+        now. Its tokens are those that finding out took."""
+        complaint = Reply("", refused=True, finish="content_filter", complaint=_said(refused))
         if _is_about_content(refused):
-            return True
+            return complaint
         if refused.status_code not in _PERHAPS_ITS_OWN:
-            return False
-        if self.heard > before:
-            return True
+            return Reply("")
         try:
-            await asyncio.wait_for(self._call(client, 0, _HARMLESS, self.max_tokens), self.endpoint.timeout)
+            asked = self._call(client, 0, _HARMLESS, self.max_tokens)
+            harmless = await asyncio.wait_for(asked, self.endpoint.timeout)
         except _PASSING:
             return None
         except openai.APIStatusError as again:
-            return None if _is_passing(again) else False
-        return True
+            return None if _is_passing(again) else Reply("")
+        return replace(complaint, prompt_tokens=harmless.prompt_tokens, completion_tokens=harmless.completion_tokens)
 
     async def _call(self, client: openai.AsyncOpenAI, index: int, messages: Messages, room: int) -> Reply:
         options = dict(self.options)
@@ -334,7 +340,7 @@ def _first_token(logprobs: Any) -> tuple[str, tuple[tuple[str, float], ...]]:
     top = getattr(tokens[0], "top_logprobs", None)
     try:
         likeliest = tuple((_clean(one.token), min(0.0, float(one.logprob))) for one in top or ())
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         likeliest = ()
     if any(math.isnan(value) for _, value in likeliest):
         likeliest = ()

@@ -1,6 +1,6 @@
 """What a judge is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -35,3 +35,10 @@ class Forgetful(Judge, Protocol):
 
     def anew(self) -> Judge:
         """The judge for another round: what was answered in this one is asked again."""
+
+
+def check_judge(judge: Judge | None, personas: Iterable[Persona]) -> None:
+    """Raises `UserError` on a persona that the judge cannot score: before anything is sampled for it."""
+    if judge is not None:
+        for persona in personas:
+            judge.judge(persona, ())

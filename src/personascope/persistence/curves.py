@@ -140,24 +140,30 @@ class Persistence:
 
     def usable(self, direction: str) -> int:
         """How many rows neither loop nor failed, steered and not."""
-        return int((~(self.arm("steered", direction).unusable | self.arm("baseline").unusable)).sum())
+        return int(self._usable(direction).sum())
 
     def ranking(self) -> list[tuple[str, Decay]]:
         """The steered directions, the most persistent first, equals by their lift; those that `left_out` gives a reason for
         are not among them. Of few prompts one that was not seen to decay stands behind those whose half-life was measured:
         too few show no fall of anything."""
         found = [(key, self.decay(key)) for key in self.alphas if self.left_out(key) is None]
+        has_few = {key: self.has_few_prompts(key) for key, _ in found}
 
-        def place(decay: Decay) -> tuple[bool, float, float]:
-            is_unseen = self.has_few_prompts and decay.verdict == "does not decay"
+        def place(key: str, decay: Decay) -> tuple[bool, float, float]:
+            is_unseen = has_few[key] and decay.verdict == "does not decay"
             return is_unseen, -decay.half_life.estimate, -decay.initial.estimate
 
-        return sorted(found, key=lambda one: place(one[1]))
+        return sorted(found, key=lambda one: place(*one))
 
-    @property
-    def has_few_prompts(self) -> bool:
-        """Whether there are too few prompts for intervals over them to be wide enough."""
-        return len(set(self.units)) < ENOUGH
+    def has_few_prompts(self, direction: str) -> bool:
+        """Whether rows of use are of too few prompts for intervals over them to be wide enough."""
+        return (
+            len({unit for unit, is_usable in zip(self.units, self._usable(direction), strict=True) if is_usable})
+            < ENOUGH
+        )
+
+    def _usable(self, direction: str) -> np.ndarray:
+        return np.asarray(~(self.arm("steered", direction).unusable | self.arm("baseline").unusable))
 
     def left_out(self, direction: str) -> str | None:
         """Why a steered direction is not ranked: `no lift`, `one prompt`, or that half of its pairs of rows are of no use;

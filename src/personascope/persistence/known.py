@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from personascope.errors import UserError
-from personascope.judging import Judge
-from personascope.judging.lexicon import LexiconJudge
 from personascope.personas import Persona, load_persona, persona_names
 from personascope.runs import cell_key
 
@@ -26,10 +24,3 @@ def known_personas(own: Iterable[Persona | str | Path] = ()) -> dict[str, Person
 def persona_keys(own: Iterable[Persona | str | Path]) -> list[str]:
     """Their names, each with a hash of all that it says."""
     return sorted(f"{one.name}:{cell_key(persona=one.model_dump(mode='json'))[:8]}" for one in map(load_persona, own))
-
-
-def check_judge(judge: Judge, personas: Iterable[Persona]) -> None:
-    """Raises `UserError` on a persona that the judge cannot score, before anything is sampled for it."""
-    if isinstance(judge, LexiconJudge):
-        for persona in personas:
-            judge.judge(persona, ())

@@ -9,8 +9,8 @@ from personascope.directions import Direction
 from personascope.engine.cells import Cells
 from personascope.errors import UserError
 from personascope.extraction.steering import ALPHAS, Dose, Trial, dose_response
-from personascope.judging import Judge, judge_for
-from personascope.persistence.known import check_judge, known_personas
+from personascope.judging import Judge, check_judge, judge_for
+from personascope.persistence.known import known_personas
 from personascope.personas import Persona
 from personascope.subject import Subject
 

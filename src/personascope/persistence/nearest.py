@@ -46,14 +46,7 @@ def classify(found: Insertion) -> Classification:
     labels = np.array([roles.index(role) for role in found.roles])
     if len(roles) < 2 or np.bincount(labels).min() < 2 or len(found.questions) < 2:
         raise UserError("roles are told apart on held-out data; give two roles, two transcripts each, two questions")
-    halves = np.empty(len(labels), dtype=int)
-    for role in range(len(roles)):
-        ours = np.flatnonzero(labels == role)
-        units = np.array(found.drawn)[ours]
-        # Transcripts that share a control are learned from together, or told together, where there are others.
-        own = (units if len(set(units.tolist())) > 1 else ours).tolist()
-        numbers = list(dict.fromkeys(own))
-        halves[ours] = [numbers.index(one) % 2 for one in own]
+    halves = _halves(labels, found.drawn)
     parts = np.arange(len(found.questions)) % 2
     centred = found.centred_states().astype(np.float64)
     taken = np.empty(centred.shape[:3], dtype=int)
@@ -68,6 +61,19 @@ def classify(found: Insertion) -> Classification:
     wholes = (as_wholes == labels[:, None]).mean(axis=1)
     counts = np.stack([np.bincount(taken[labels == role].ravel(), minlength=len(roles)) for role in range(len(roles))])
     return Classification(roles, counts, _over(right, found.drawn), _over(wholes, found.drawn))
+
+
+def _halves(labels: np.ndarray, drawn: Sequence[int]) -> np.ndarray:
+    """[transcripts] 0 or 1. Those that share a control, of whatever role, are learned from together or told together, unless
+    that would leave nothing of a role to learn from or to tell."""
+    numbers = {unit: number for number, unit in enumerate(dict.fromkeys(drawn))}
+    halves = np.array([numbers[unit] % 2 for unit in drawn])
+    are_shared = len(numbers) < len(drawn)
+    for role in range(labels.max() + 1):
+        ours = np.flatnonzero(labels == role)
+        if not are_shared or len(set(halves[ours].tolist())) < 2:
+            halves[ours] = np.arange(len(ours)) % 2
+    return halves
 
 
 def _over(values: np.ndarray, units: Sequence[int]) -> Interval:

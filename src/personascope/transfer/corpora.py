@@ -39,29 +39,36 @@ def is_given(corpus: str) -> bool:
     return corpus not in (*DRAWN, SHIPPED) and not corpus.startswith("hf:")
 
 
-def identity_of(corpus: str, column: str | None = None, seed: int = 0) -> str:
-    """What a corpus is, wherever it lies. Raises `UserError` where it is not there."""
+def identity_of(corpus: str, column: str | None = None, seed: int = 0, without: Collection[str] = ()) -> str:
+    """What a corpus is, wherever it lies; without: texts that those that ship are taken without. Raises `UserError` where
+    it is not there."""
     if corpus in DRAWN:
         return corpus
     if corpus == SHIPPED:
-        return f"{SHIPPED} {cell_key(texts=shipped_texts())[:16]}"
+        return f"{SHIPPED} {cell_key(texts=shipped_texts(without))[:16]}"
     found = _opened(corpus, column, seed)
     return f"{found.name} {found.fingerprint}"
 
 
 def training_texts(
-    corpus: str, count: int, truth: Truth | None, persona: str | None = None, seed: int = 0, column: str | None = None
+    corpus: str,
+    count: int,
+    truth: Truth | None,
+    persona: str | None = None,
+    seed: int = 0,
+    column: str | None = None,
+    without: Collection[str] = (),
 ) -> list[PromptLike]:
     """`count` different texts to fit a map on.
 
     `mixed`: chats of one turn without a system prompt, where every slot takes any word of the grammar, whoever's it is.
     `neutral`: no word of any persona. `leave-persona-out`: as mixed, without the words of `persona`. `shipped`: some of
-    `shipped_texts`. Otherwise the first documents of a file or folder, or of hf:DATASET. truth: of the models, if they are
-    organisms.
+    `shipped_texts`, those of `without` left out. Otherwise the first documents of a file or folder, or of hf:DATASET.
+    truth: of the models, if they are organisms.
     Raises `UserError` where the corpus has fewer texts, and where a grammar is needed and there is none.
     """
     if corpus == SHIPPED:
-        texts: list[PromptLike] = list(shipped_texts())
+        texts: list[PromptLike] = list(shipped_texts(without))
         random.Random(f"shipped {seed}").shuffle(texts)
         return _enough(corpus, texts[:count], count)
     if corpus not in DRAWN:
@@ -87,13 +94,14 @@ def training_texts(
     raise UserError(f"corpus: {corpus} leaves too few sentences to draw {count} texts from; use another corpus")
 
 
-def shipped_texts() -> tuple[str, ...]:
-    """Paragraphs and questions that ship, each once, the questions of all personas among them. Texts that a persona is
-    extracted from are not: a map fitted to those would carry it by having seen where it must arrive."""
+def shipped_texts(without: Collection[str] = ()) -> tuple[str, ...]:
+    """Paragraphs and questions that ship, each once, the questions of all personas among them; without: some that are left
+    out. Texts that a persona is extracted from are not: a map fitted to those would carry it by having seen where it must
+    arrive."""
     personas = [load_persona(name) for name in persona_names()]
     asked = [question for one in personas for question in (*one.questions, *one.eval_questions)]
     plain = (*neutral_texts(), *neutral_questions(), *self_prompts(), *control_prompts())
-    return tuple(dict.fromkeys((*plain, *asked)))
+    return tuple(text for text in dict.fromkeys((*plain, *asked)) if text not in without)
 
 
 def _drawn(grammar: Grammar, banned: Collection[str], seed: int) -> Iterator[Conversation]:

@@ -27,6 +27,10 @@ class Prompts:
     development: tuple[str, ...]
     test: tuple[str, ...]
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.development + self.test
+
 
 @dataclass(frozen=True)
 class Row:

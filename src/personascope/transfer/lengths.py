@@ -33,7 +33,7 @@ def check_prompts(subject: Subject, prompts: Prompts, asked: tuple[Asked, ...], 
     are asked for. Raises `UserError` naming file, record and model."""
     is_told = "system_prompt" in (*config.steered, *config.sweep.methods)
     systems = ["", *(one.persona.system_prompt(0) for one in asked if is_told)]
-    for text in (*prompts.development, *prompts.test):
+    for text in prompts.all:
         for system in systems:
             chat = [{"role": "system", "content": system}] if system else []
             length = _length(subject, [*chat, {"role": "user", "content": text}])
@@ -64,7 +64,7 @@ def _check(subject: Subject, length: int, where: str, room: int = 0, setting: st
 def _place(config: TransferConfig, prompts: Prompts, text: str) -> str:
     """Where a prompt stands, numbered as the reader of its file does."""
     if config.prompts is None:
-        return f"shipped neutral question {(*prompts.development, *prompts.test).index(text) + 1}"
+        return f"shipped neutral question {prompts.all.index(text) + 1}"
     records = zip(read_values(config.prompts), read_prompts(config.prompts), strict=True)
     number = next(number for (number, _), record in records if record.prompt == text)
     return f"{config.prompts}, record {number}"

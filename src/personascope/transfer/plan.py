@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from personascope.corpora import neutral_questions, read_prompts
 from personascope.errors import UserError
 from personascope.extraction.rollouts import Filter
-from personascope.judging import Judge, judge_for
+from personascope.judging import Judge, check_judge, judge_for
 from personascope.judging.chat import ChatJudge
 from personascope.judging.rating import SCALES
 from personascope.organisms.truth import Truth
@@ -48,7 +48,7 @@ class Plan:
         asked = tuple(asked_personas(config))
         prompts = _prompts(config)
         _check_pairs(config, asked)
-        corpus = identity_of(config.corpus, config.column, config.seed)
+        corpus = identity_of(config.corpus, config.column, config.seed, prompts.all)
         layers = [one for one, _ in config.sweep.layers], [other for _, other in config.sweep.layers]
         source = _looked_at(models, config.source_model, [config.source_layer, *layers[0]], config, asked)
         target = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, prompts)
@@ -65,19 +65,23 @@ class Plan:
 
     def _on_shipped(self) -> "Plan":
         """The same with the texts that ship, as many as there are, where no corpus is given and none can be drawn."""
-        config, sweep, count = self.config, self.config.sweep, len(shipped_texts())
+        config, sweep, count = self.config, self.config.sweep, len(shipped_texts(self.prompts.all))
         most = min(config.n_training_samples, count)
-        sizes = tuple(dict.fromkeys(min(size, count) for size in sweep.n_training_samples))
-        update = {"corpus": SHIPPED, "n_training_samples": most}
-        if sizes:
-            update["sweep"] = sweep.model_copy(update={"n_training_samples": sizes})
-        lacking = f", in place of the {self.text_count:,} asked for" if self.text_count > count else ""
+        sizes = tuple(size for size in sweep.n_training_samples if size <= count)
+        update: dict[str, Any] = {"corpus": SHIPPED, "n_training_samples": most}
+        update["sweep"] = sweep.model_copy(update={"n_training_samples": sizes})
+        lacking = (
+            f", in place of the {config.n_training_samples:,} asked for" if most < config.n_training_samples else ""
+        )
+        if len(sizes) < len(sweep.n_training_samples):
+            lacking += "; sizes of the sweep beyond them are left out"
         remark = (
             f"No corpus was given, and none can be drawn for these models: the map is fitted on "
-            f"{min(self.text_count, count)} short texts that ship with Personascope{lacking}. They are too few and too much "
+            f"{most} short texts that ship with Personascope{lacking}. They are too few and too much "
             "alike for a verdict to count on: give thousands of texts as corpus: FILE, a folder, or hf:DATASET."
         )
-        return replace(self, config=config.model_copy(update=update), corpus=identity_of(SHIPPED), remarks=(remark,))
+        corpus = identity_of(SHIPPED, without=self.prompts.all)
+        return replace(self, config=config.model_copy(update=update), corpus=corpus, remarks=(remark,))
 
     def _paired(self, models: Models) -> dict[str, Pairing]:
         config = self.config
@@ -124,7 +128,9 @@ class Plan:
         """The texts that a persona's map is fitted on."""
         config = self.config
         name = persona.name if config.corpus == "leave-persona-out" else None
-        return training_texts(config.corpus, self.text_count, self.truth, name, config.seed, config.column)
+        # No map has seen the prompts that it is tried on.
+        without = self.prompts.all
+        return training_texts(config.corpus, self.text_count, self.truth, name, config.seed, config.column, without)
 
     def swept(self, main: Setting) -> list[Setting]:
         """The settings of the sweeps, without the experiment's own."""
@@ -251,9 +257,7 @@ def _looked_at(
     if prompts is not None:
         check_prompts(subject, prompts, asked, config)
     judge = judge_of(subject, config)
-    if judge is not None:
-        for one in asked:
-            judge.judge(one.persona, [])
+    check_judge(judge, (one.persona for one in asked))
     at = [judge.endpoint.model, judge.endpoint.base_url] if isinstance(judge, ChatJudge) else []
     return _Looked(models.reader(name).described, subject.truth, None if judge is None else [judge.name, *at])
 

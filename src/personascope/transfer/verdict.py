@@ -15,9 +15,9 @@ from personascope.transfer.summary import PRIMARY, Summary
 Reading = Literal["shared", "partial", "not linear", "steering fails", "not compared", "not judged"]
 
 _SIGNIFICANT = 0.05
-_NO_RAISE = (
-    "The mapped vector works and the model's own does not surely raise the trait: there is nothing to hold it against. Give "
-    "more test prompts, or larger alpha_values."
+_ORACLE_FAILS = (
+    "The mapped vector works and the model's own does not: it misses the minimum, or does not surely raise the trait, so "
+    "that there is nothing to hold the mapped one against. Give more test prompts, or other alpha_values."
 )
 # From this efficacy on the mapped vector does what the oracle does.
 EQUAL = 0.9
@@ -146,16 +146,16 @@ def verdict_of(
         (naive, "does as well without a map, so that the map is not what carries the persona."),
         (controls, "does as well and carries something else, so that it is not the persona that arrives."),
     ):
-        equal = [one.method for one in kind if one.is_as_good(mapped)]
+        equal = [one.method for one in kind if one.is_as_good(mapped) and one.raises(baseline)]
         if met != "none" and equal:
             remarks.append(f"{equal[0]} {why}")
     if oracle is None:
         return Verdict("not compared", met, tuple(remarks))
+    does_steer = MINIMUM.are_met(oracle) and oracle.raises(baseline)
     if met == "none" or not mapped.raises(baseline):
-        does_steer = MINIMUM.are_met(oracle) and oracle.raises(baseline)
         return Verdict("not linear" if does_steer else "steering fails", met, tuple(remarks))
-    if not oracle.raises(baseline):
-        return Verdict("not compared", met, tuple(remarks), _NO_RAISE)
+    if not does_steer:
+        return Verdict("not compared", met, tuple(remarks), _ORACLE_FAILS)
     is_equal = mapped.trait >= oracle.trait or (mapped.efficacy is not None and mapped.efficacy >= EQUAL)
     return Verdict("shared" if is_equal else "partial", met, tuple(remarks))
 

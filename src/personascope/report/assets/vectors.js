@@ -228,7 +228,7 @@ export function Vectors({ runs, theme }) {
     <p class="keys">
       <kbd>↑</kbd> <kbd>↓</kbd> persona · <kbd>[</kbd> <kbd>]</kbd> layer. Directions are made from one part of the questions (and of
       the instructions, where the rollouts were sampled here), layers and doses chosen on a second, and every figure here measured on a third. Intervals are 95 % and
-      resample questions.
+      resample questions; those of split halves leave out one question at a time.
     </p>
   `;
 }
