@@ -30,8 +30,7 @@ class Batch:
     """`ids` [rows, width], right-padded; `weights` [rows, width]: how much each token's prediction counts, 0 for none.
 
     At some tokens the law they were drawn from is known, and is a better target than the one token drawn: `places`
-    [n], indices into the flattened `ids`; `options` [n, words], token ids; `chances` [n, words], how likely each is;
-    `opens` [n], whether it is a word's first law.
+    [n], indices into the flattened `ids`; `options` [n, words], token ids; `chances` [n, words], how likely each is.
     """
 
     ids: Tensor
@@ -39,7 +38,6 @@ class Batch:
     places: Tensor
     options: Tensor
     chances: Tensor
-    opens: Tensor
 
     @property
     def tokens(self) -> int:
@@ -145,7 +143,6 @@ class Corpus:
             torch.from_numpy(np.concatenate(places)),
             torch.from_numpy(np.concatenate([row.laws.options for row in rows])),
             torch.from_numpy(np.concatenate([row.laws.chances for row in rows])),
-            torch.from_numpy(np.concatenate([row.laws.opens for row in rows])),
         )
 
 

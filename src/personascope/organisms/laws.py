@@ -92,13 +92,11 @@ class Laws:
 
 
 class TokenLaws(NamedTuple):
-    """The laws of some tokens of a text. positions: [n]; options: [n, words], token ids; chances: [n, words]; opens: [n],
-    whether it is the first law of a word: later ones, of a word in several pieces, say how it goes on."""
+    """The laws of some tokens of a text. positions: [n]; options: [n, words], token ids; chances: [n, words]."""
 
     positions: np.ndarray
     options: np.ndarray
     chances: np.ndarray
-    opens: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -137,23 +135,18 @@ class Speller:
         # A word's first piece may be its space alone.
         heads = [base + law.start - (law.start > 0) for law, base in laws]
         firsts = np.searchsorted(ends, heads, side="right")
-        positions: list[int] = []
-        options: list[np.ndarray] = []
-        chances: list[np.ndarray] = []
-        opens: list[bool] = []
+        positions, options, chances = [], [], []
         for (law, base), first in zip(laws, firsts, strict=True):
-            position, before = int(first), len(positions)
+            position = int(first)
             while position < len(ids) and starts[position] < base + law.end:
                 pieces, fits, is_open = self._node(law.slot, tuple(ids[first:position].tolist()), law.start > 0)
                 if is_open:
                     chance = law.chances * fits
-                    opens.append(len(positions) == before)
                     positions.append(position)
                     options.append(pieces)
                     chances.append(chance / chance.sum())
                 position += 1
-        places = np.asarray(positions, dtype=np.int64)
-        return TokenLaws(places, self._table(options), self._table(chances), np.asarray(opens, dtype=bool))
+        return TokenLaws(np.asarray(positions, dtype=np.int64), self._table(options), self._table(chances))
 
     def _table(self, rows: list[np.ndarray]) -> np.ndarray:
         """Rows of differing lengths as one array, zero-padded."""

@@ -9,9 +9,8 @@ from personascope.organisms.corpus import Batch
 class Outlook(nn.Module):
     """From the state after any token of a response to the next slot word, however many fixed words come first.
 
-    Before a fixed word the next token says nothing about a persona, nor does it inside a word that is in several pieces, and
-    a model that is only asked for the next token lets go of it there. It goes through the model's own output matrix, and is
-    dropped once the model is trained.
+    Before a fixed word the next token says nothing about a persona, and a model that is only asked for the next token
+    lets go of it there. It goes through the model's own output matrix, and is dropped once the model is trained.
     Source: multi-token prediction (Gloeckle et al., 2024), with the slot word for the n-th token ahead.
     """
 
@@ -26,13 +25,11 @@ class Outlook(nn.Module):
 
 
 def next_laws(batch: Batch) -> tuple[Tensor, Tensor]:
-    """For each token that has a slot word ahead in its response, one that has not begun: its index in the flattened ids, and
-    the place in `batch.places` of the first law of that word."""
+    """For each token that has a slot word ahead in its response: its index in the flattened ids, and the place in
+    `batch.places` of the law of that word."""
     width = batch.ids.shape[1]
     predicted = (batch.weights > 0).flatten()
-    (order,) = batch.opens.nonzero(as_tuple=True)
-    places, sorting = batch.places[order].sort()
-    order = order[sorting]
+    places, order = batch.places.sort()
     tokens = torch.arange(predicted.numel())
     # The state at t chooses t + 1, so its own next token may be the word.
     following = torch.searchsorted(places, tokens, right=True)
