@@ -53,6 +53,13 @@ def test_the_hash_is_the_unsigned_arithmetic_it_claims() -> None:
     assert np.array_equal(got.numpy().view(np.uint32), expected)
 
 
+def test_noise_is_what_it_was() -> None:
+    """Runs are resumed and repeated by it, on any machine."""
+    noise = gumbel([0, 1, 2**63 - 1, 12345678901234567], [0, 5, 77, 400], 1_000, CPU)
+    expected = [[-1.1962936, 0.1860797], [0.4430395, -0.1157146], [2.6073811, 0.0824594], [-0.8143188, 1.0032010]]
+    assert np.allclose(noise[:, :2].numpy(), expected, atol=1e-6)
+
+
 def test_noise_does_not_depend_on_the_rows_beside_it() -> None:
     """More numbers than are made at once."""
     together = gumbel(list(range(300)), [7] * 300, 1_500, CPU)

@@ -196,8 +196,7 @@ def means_of(
             for selection, rows in zip(selections, chosen, strict=True)
         ]
         run_group(subject, group, [reader])
-        for row, (slot, index) in enumerate(zip(slots, group.indices, strict=True)):
-            means = reader.take(slot)
+        for row, (means, index) in enumerate(zip(reader.take(slots), group.indices, strict=True)):
             held = [place for place, rows in enumerate(chosen) if rows[row]]
             finite(means[:, held], 0, layers, passages[index].prompt, subject)
             out[index] = means.transpose(0, 1)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +18,12 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _mix64(value: int) -> int:
-    """SplitMix64's finaliser (Steele et al., 2014)."""
-    value = (value + 0x9E3779B97F4A7C15) & _MASK64
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK64
-    return value ^ (value >> 31)
+def _mix64(values: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele et al., 2014) of uint64 numbers."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
 
 
 def _signed32(value: int) -> int:
@@ -42,9 +43,11 @@ def _scramble(bits: Tensor, spare: Tensor) -> None:
 
 def gumbel(seeds: Sequence[int], indices: Sequence[int], vocabulary: int, device: torch.device) -> Tensor:
     """[rows, vocabulary] float32: standard Gumbel noise for choosing response token `indices[r]` of row r."""
-    keys = [_mix64(_mix64(seed & _MASK64) ^ index) for seed, index in zip(seeds, indices, strict=True)]
-    halves = [[_signed32(key), _signed32(key >> 32)] for key in keys]
-    key = torch.tensor(halves, dtype=torch.int32, device=device)
+    rows_ = np.array([seed & _MASK64 for seed in seeds], dtype=np.uint64)
+    keys = _mix64(_mix64(rows_) ^ np.array(indices, dtype=np.uint64))
+    # The lower half first, whatever the machine's own order is.
+    halves = keys.astype("<u8").view("<i4").astype(np.int32).reshape(-1, 2)
+    key = torch.from_numpy(halves).to(device)
     tokens = torch.arange(vocabulary, dtype=torch.int32, device=device)[None]
     rows = max(1, _NEAR // vocabulary) if device.type == "cpu" else len(keys)
     noise = torch.empty(len(keys), vocabulary, device=device)

@@ -171,14 +171,17 @@ class Means:
                 self._sums[layer][:, selection].index_add_(0, slots, rows)
                 self._counts[layer][:, selection].index_add_(0, slots, weights)
 
-    def take(self, slot: int) -> Tensor:
-        """[layers, selections, hidden] on the CPU: a row's means, NaN where a selection had no token; frees the slot."""
-        means = [(self._sums[layer][slot] / self._counts[layer][slot][:, None]).cpu() for layer in self.chosen]
+    def take(self, slots: Sequence[int]) -> list[Tensor]:
+        """Each row's means [layers, selections, hidden] on the CPU, NaN where a selection had no token; frees the slots."""
+        means = []
         for layer in self.chosen:
-            self._sums[layer][slot] = 0.0
-            self._counts[layer][slot] = 0.0
-        self._free.append(slot)
-        return torch.stack(means)
+            held = torch.tensor(slots, dtype=torch.long, device=self._sums[layer].device)
+            means.append((self._sums[layer][held] / self._counts[layer][held][..., None]).cpu())
+            self._sums[layer][held] = 0.0
+            self._counts[layer][held] = 0.0
+        self._free += slots
+        # Copies, so that no row keeps the others' alive.
+        return [row.clone() for row in torch.stack(means, dim=1)]
 
 
 @dataclass

@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -97,8 +97,7 @@ class Generation:
         return f"<p><b>{html.escape(key)}</b></p><p>{''.join(spans)}</p>"
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """A token was chosen for a row, or a row ended (token None)."""
 
     row: int

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from personascope.engine.selection import Layout, Selection, Windows
-from personascope.subject.chat import Turn
-
 
 @dataclass(frozen=True)
 class Span:
@@ -21,27 +18,6 @@ class Span:
         shift = self.index * width + self.column - self.first
         stop = self.first + self.count
         return [position + shift for position in positions if self.first <= position < stop]
-
-
-@dataclass(frozen=True)
-class Following:
-    """A selection as one growing row sees it: known positions of the prompt, and windows on what follows."""
-
-    selection: Selection
-    prompt: int
-    turns: tuple[Turn, ...]
-
-    @property
-    def at_prompt(self) -> list[int]:
-        return self.selection.positions(Layout(self.prompt, self.prompt, self.turns, is_open=True))
-
-    @property
-    def windows(self) -> Windows:
-        return self.selection.following(self.prompt)
-
-    def at_end(self, total: int) -> list[int]:
-        """The positions of the row once it has ended."""
-        return self.selection.positions(Layout(self.prompt, total, self.turns))
 
 
 def batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> list[list[int]]:

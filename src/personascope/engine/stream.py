@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from personascope.engine.lanes import lanes
 from personascope.engine.logits import picked
 from personascope.engine.readers import Entry, Means, Places, Projections, Reader
 from personascope.engine.row import Row, draw, ending, finished
-from personascope.engine.rows import Event, Generation, Request, duplicates
+from personascope.engine.rows import Event, Request, duplicates
 from personascope.engine.selection import Selection, select
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import check_width
@@ -127,7 +128,7 @@ class RowStream:
     # Joining
 
     def _admit(self) -> list[Event]:
-        events = [Event(row.id, None, self._generation(row)) for row in self._waiting if row.finish == "cancelled"]
+        events = self._ended([row for row in self._waiting if row.finish == "cancelled"])
         self._waiting = deque(row for row in self._waiting if row.finish != "cancelled")
         if not self._waiting or (self._live and not self._store.joins):
             return events
@@ -238,7 +239,7 @@ class RowStream:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
         logits, _ = self._run(inputs, edits, projections, None)
         self._store.stepped()
-        return self._after(rows, [Span(index, row.ran, 1) for index, row in enumerate(rows)], projections, logits)
+        return self._after(rows, None, projections, logits)
 
     def _rerun(self) -> list[Event]:
         """One more token of every row, from the rows' beginnings: what `_advance` does with a cache."""
@@ -304,28 +305,33 @@ class RowStream:
     # Choosing and leaving
 
     def _after(
-        self, rows: Sequence[Row], spans: Sequence[Span], projections: Projections | None, logits: Tensor
+        self, rows: Sequence[Row], spans: Sequence[Span] | None, projections: Projections | None, logits: Tensor
     ) -> list[Event]:
         """Take what was read, choose the next token of every row that goes on, let go of those that are done."""
         self._take(rows, spans, projections)
         events = self._choose(rows, logits)
         staying = [row for row in self._live if not row.is_done]
         if len(staying) < len(self._live):
-            events += [Event(row.id, None, self._generation(row)) for row in self._live if row.is_done]
+            events += self._ended([row for row in self._live if row.is_done])
             self._let_go()
         if len(staying) < len(rows) or len(rows) < len(self._live) or any(row.finish for row in staying):
             self._replan_at = 0
         return events
 
-    def _take(self, rows: Sequence[Row], spans: Sequence[Span], projections: Projections | None) -> None:
-        """What a pass read goes to its rows, whose tokens it has run."""
+    def _take(self, rows: Sequence[Row], spans: Sequence[Span] | None, projections: Projections | None) -> None:
+        """What a pass read goes to its rows, whose tokens it has run. spans: which of its tokens are whose; None where it
+        ran one of each."""
         if projections is not None:
             values = projections.collect()
-            for row, span in zip(rows, spans, strict=True):
+            for index, row in enumerate(rows):
                 if row.columns:
-                    row.read.append(values[span.index, span.column : span.column + span.count][:, row.columns])
-        for row, span in zip(rows, spans, strict=True):
-            row.ran += span.count
+                    row.read.append(_of(values, index, spans)[:, row.columns])
+        if spans is None:
+            for row in rows:
+                row.ran += 1
+        else:
+            for row, span in zip(rows, spans, strict=True):
+                row.ran += span.count
 
     def _choose(self, rows: Sequence[Row], logits: Tensor) -> list[Event]:
         events = []
@@ -353,9 +359,13 @@ class RowStream:
         self._store.select(order)
         self._live = [self._live[index] for index in order]
 
-    def _generation(self, row: Row) -> Generation:
-        means = self._sums.take(row.slot) if row.slot is not None else None
-        return finished(self.subject, row, means)
+    def _ended(self, rows: Sequence[Row]) -> list[Event]:
+        """What rows that are done came to; their places among the mean reads are free again."""
+        slots = [row.slot for row in rows if row.slot is not None]
+        means = iter(self._sums.take(slots) if slots else ())
+        return [
+            Event(row.id, None, finished(self.subject, row, None if row.slot is None else next(means))) for row in rows
+        ]
 
     def _why(self, row: Row) -> str:
         """Where a row's numbers stopped being finite."""
@@ -366,3 +376,11 @@ class RowStream:
         except NonFinite as error:
             return str(error)
         return f"the logits of {self.subject.name} are not finite, on {row.request.prompt.text[:60]!r}"
+
+
+def _of(values: np.ndarray, index: int, spans: Sequence[Span] | None) -> np.ndarray:
+    """[tokens, columns]: a row's of what a pass read, [rows, tokens, columns]."""
+    if spans is None:
+        return np.asarray(values[index])
+    span = spans[index]
+    return np.asarray(values[span.index, span.column : span.column + span.count])
