@@ -41,10 +41,12 @@ def choose(
     Row r takes the argmax of logits/T + noise, where the noise depends on its seed and response index alone: the
     Gumbel-max draw from its distribution (Maddison et al., 2014), whoever else is in the batch.
     """
-    if any(one.top_k or one.top_p < 1.0 for one in sampling):
+    kinds = {id(one): one for one in sampling}.values()
+    if any(one.top_k or one.top_p < 1.0 for one in kinds):
         logits = _keep_top(logits, sampling)
-    noisy = [row for row, one in enumerate(sampling) if one.temperature > 0]
-    if noisy:
+    if all(one.temperature == 1.0 for one in kinds):
+        logits += gumbel(seeds, indices, logits.shape[1], logits.device)
+    elif noisy := [row for row, one in enumerate(sampling) if one.temperature > 0]:
         everywhere = len(noisy) == len(sampling)
         heat = torch.tensor([sampling[row].temperature for row in noisy], device=logits.device)[:, None]
         noise = gumbel([seeds[r] for r in noisy], [indices[r] for r in noisy], logits.shape[1], logits.device).mul_(

@@ -65,5 +65,8 @@ def _fill(noise: Tensor, tokens: Tensor, key: Tensor, bits: Tensor, spare: Tenso
     _scramble(bits, spare)
     bits &= 0x7FFFFFFF
     # Of the uniform's 31 bits the small values keep their resolution, and those make the large noise.
-    noise.copy_(bits).add_(0.5).mul_(-(2.0**-31)).clamp_(min=2.0**-24 - 1)
+    noise.copy_(bits)
+    # −(bits + ½) / 2³¹, in one pass: a power of two changes no digit.
+    torch.add(noise.new_full((), -(2.0**-32)), noise, alpha=-(2.0**-31), out=noise)
+    noise.clamp_(min=2.0**-24 - 1)
     noise.log1p_().neg_().log_().neg_()

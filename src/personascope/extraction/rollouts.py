@@ -95,8 +95,9 @@ def sample_rollouts(
 
     degree: how much the positive instruction asks for, `slightly`, None or `very`.
     """
+    sampling = Sampling(temperature)
     requests = [
-        Request(prompt, cell.seed(seed), max_new_tokens, Sampling(temperature), reads=True)
+        Request(prompt, cell.seed(seed), max_new_tokens, sampling, reads=True)
         for cell, prompt in zip(wanted, _prompts(subject, wanted, degree), strict=True)
     ]
     found: dict[int, Rollout] = {}

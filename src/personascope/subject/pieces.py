@@ -7,9 +7,9 @@ from transformers import PreTrainedTokenizerBase
 
 Ids = tuple[int, ...]
 
-# By tokenizer, what ids add to the text of those before them and whether a character is left unfinished: the same pairs
-# come again and again.
-_ADDED: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[Ids, Ids], tuple[str, bool]]] = WeakKeyDictionary()
+# By tokenizer, what ids add to the text of those before them (the two with −1 between them) and whether a character is left
+# unfinished: the same pairs come again and again.
+_ADDED: WeakKeyDictionary[PreTrainedTokenizerBase, dict[Ids, tuple[str, bool]]] = WeakKeyDictionary()
 _MOST = 200_000
 
 
@@ -24,12 +24,13 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list
     before: Ids = ()
     pending: Ids = ()
     for end, token in enumerate(ids, 1):
-        pending = (*pending, token)
-        found = known.get((before, pending))
+        pending = (*pending, token) if pending else (token,)
+        key = (*before, -1, *pending)
+        found = known.get(key)
         if found is None:
             if len(known) >= _MOST:
                 known.clear()
-            found = known[before, pending] = _added(tokenizer, before, pending)
+            found = known[key] = _added(tokenizer, before, pending)
         piece, is_unfinished = found
         if is_unfinished and end < len(ids) and len(pending) < 4:
             pieces.append("")
