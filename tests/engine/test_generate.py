@@ -1,5 +1,7 @@
 """Generation beyond the laws: settings, ends, caches of other kinds, bookkeeping."""
 
+from typing import Any
+
 import pytest
 import torch
 import transformers as tf
@@ -240,3 +242,22 @@ def test_bad_input_is_one_plain_sentence(subject: Subject, call, said: str) -> N
         call(subject)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_memory_held_before_reaches_no_row(llama: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for keys and values is taken as it comes: rows that join shorter and longer ones see none of it."""
+    prompts = ["tea " * (3 + 40 * (place % 5)) for place in range(12)]
+    expected = ps.generate(llama, prompts, max_new_tokens=40, seed=3)
+    real = torch.Tensor.new_empty
+    taken = []
+
+    def dirty(self: torch.Tensor, *shape: Any, **options: Any) -> torch.Tensor:
+        taken.append(shape)
+        return real(self, *shape, **options).fill_(float("nan"))
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", dirty)
+    for rows in (2, 5, 12):
+        found = ps.generate(llama, prompts, max_new_tokens=40, seed=3, batch_size=rows)
+        assert [one.response_ids for one in found] == [one.response_ids for one in expected]
+        assert not any(one.error for one in found)
+    assert taken

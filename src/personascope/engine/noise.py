@@ -43,8 +43,8 @@ def _scramble(bits: Tensor, spare: Tensor) -> None:
 
 def gumbel(seeds: Sequence[int], indices: Sequence[int], vocabulary: int, device: torch.device) -> Tensor:
     """[rows, vocabulary] float32: standard Gumbel noise for choosing response token `indices[r]` of row r."""
-    rows_ = np.array([seed & _MASK64 for seed in seeds], dtype=np.uint64)
-    keys = _mix64(_mix64(rows_) ^ np.array(indices, dtype=np.uint64))
+    mixed = np.array([seed & _MASK64 for seed in seeds], dtype=np.uint64)
+    keys = _mix64(_mix64(mixed) ^ np.array(indices, dtype=np.uint64))
     # The lower half first, whatever the machine's own order is.
     halves = keys.astype("<u8").view("<i4").astype(np.int32).reshape(-1, 2)
     key = torch.from_numpy(halves).to(device)
