@@ -9,7 +9,10 @@ from scipy import stats
 
 from personascope.engine.choose import Sampling, choose
 from personascope.engine.noise import derive_seed, gumbel
+from personascope.engine.row import Row, draw
+from personascope.engine.rows import Request
 from personascope.errors import UserError
+from personascope.subject import Prompt
 
 CPU = torch.device("cpu")
 
@@ -135,3 +138,18 @@ def test_seeds_are_derived_from_content() -> None:
     assert derive_seed("a", 1) == derive_seed("a", 1)
     assert len({derive_seed("a", 1), derive_seed("a", 2), derive_seed("b", 1), derive_seed("a1")}) == 4
     assert 0 <= derive_seed("x") < 2**63
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", [1, 7])
+def test_a_logit_that_is_no_number_fails_its_row_where_ends_are_banned_too(wrong: float, place: int) -> None:
+    """Token 7 ends a response: what a ban would hide is still seen."""
+    logits = torch.zeros(4, 9)
+    logits[1:3, place] = wrong
+    rows = [
+        Row(number, Request(Prompt((1,), (), ""), number, 3, suppress_eos=number < 2, logprobs=2), [])
+        for number in range(4)
+    ]
+    chosen = draw(rows, logits, {7})
+    assert [token is None for token in chosen] == [False, True, True, False]
+    assert chosen[0] != 7 and [len(row.logprobs) for row in rows] == [1, 0, 0, 1]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as tf
@@ -148,8 +149,11 @@ def test_a_row_stops_at_the_end_of_the_context() -> None:
 def test_an_integer_seed_gives_every_row_its_own_and_shows_it(subject: Subject) -> None:
     outs = ps.generate(subject, ["x"] * 5, seed=3, suppress_eos=True)
     assert len({out.seed for out in outs}) == len({tuple(out.response_ids) for out in outs}) == 5
-    again = ps.generate(subject, ["x"] * 5, seed=[out.seed for out in outs], suppress_eos=True)
-    assert [out.response_ids for out in again] == [out.response_ids for out in outs]
+    for seeds in ([out.seed for out in outs], [np.int64(out.seed) for out in outs]):
+        again = ps.generate(subject, ["x"] * 5, seed=seeds, suppress_eos=True)
+        assert [out.response_ids for out in again] == [out.response_ids for out in outs]
+    with pytest.raises(ps.UserError, match=r"seed=\[1.5\] is no list of whole numbers"):
+        ps.generate(subject, ["x"], seed=[1.5])
 
 
 def test_sampling_defaults_of_the_model_are_not_inherited() -> None:

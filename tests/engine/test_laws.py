@@ -219,7 +219,14 @@ def test_law_6_a_row_that_goes_non_finite_fails_alone(zoo_subject: Subject) -> N
     steer = [[], [ps.add(huge, 10.0, tokens="sampling[3:]")], []]
     watch = [direction(zoo_subject, 2)]
     outs = ps.generate(
-        zoo_subject, PROMPTS[:3], steer=steer, watch=watch, max_new_tokens=8, seed=SEEDS[:3], suppress_eos=True
+        zoo_subject,
+        PROMPTS[:3],
+        steer=steer,
+        watch=watch,
+        max_new_tokens=8,
+        seed=SEEDS[:3],
+        suppress_eos=True,
+        logprobs=1,
     )
     alone = ps.generate(
         zoo_subject,
@@ -232,7 +239,7 @@ def test_law_6_a_row_that_goes_non_finite_fails_alone(zoo_subject: Subject) -> N
     assert [outs[0].token_ids, outs[2].token_ids] == [out.token_ids for out in alone]
     assert outs[1].finish == "non-finite"
     assert "layer" in (outs[1].error or "")
-    assert len(outs[1].response_ids) == 2
+    assert len(outs[1].response_ids) == len(outs[1].logprobs) == 2
     assert len(outs[1].projections["x@2"]) == len(outs[1].token_ids)
     assert all(bool(torch.isfinite(torch.tensor(values)).all()) for values in outs[1].projections.values())
 

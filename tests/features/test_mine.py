@@ -176,6 +176,17 @@ def test_counts_are_the_same_to_the_last_bit_wherever_a_run_was_stopped(llama, m
     assert means[0] == means[1]
 
 
+def test_a_row_of_the_journal_holds_no_more_than_so_many_contexts(llama, monkeypatch, tmp_path):
+    monkeypatch.setattr("personascope.features.mine._BLOCK", 60)
+    monkeypatch.setattr("personascope.features.harvest._MOST_FRESH", 3)
+    journal = Journal(tmp_path / "journal.sqlite")
+    mined = mine_features(llama, sae_for(llama), texts(), FEATURES, top=5, context=10, journal=journal, every=1e9)
+    rows = [plain for _, plain in journal.cells("stretch")]
+    assert len(rows) > 2 and all(len(row["contexts"]) <= 3 + 5 * len(FEATURES) for row in rows)
+    again = mine_features(llama, sae_for(llama), texts(), FEATURES, top=5, context=10, journal=journal)
+    assert summary(again) == summary(mined)
+
+
 def test_without_a_journal_nothing_piles_up_for_one(llama, monkeypatch):
     from personascope.features import mine
 

@@ -181,6 +181,7 @@ def test_what_shares_a_control_is_in_one_half_whatever_its_role() -> None:
     labels = np.array([0, *([0, 1] * 5)])
     halves = _halves(labels, drawn)
     assert all(len({halves[place] for place, one in enumerate(drawn) if one == script}) == 1 for script in range(6))
+    assert _halves(np.array([0, 0, 0, 1, 1]), [0, 1, 2, 0, 2]).tolist() in ([0, 0, 1, 0, 1], [0, 1, 1, 0, 1])
     assert _halves(np.array([0, 0, 1, 1]), [0, 0, 0, 0]).tolist() == [0, 1, 0, 1], "where there is no other way"
     assert _halves(np.array([0, 1, 0, 1]), [0, 1, 2, 3]).tolist() == [0, 0, 1, 1], "controls of their own: role by role"
 

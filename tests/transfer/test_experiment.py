@@ -15,6 +15,7 @@ from zoo import tiny_subject
 
 import personascope as ps
 from personascope.cli.main import run
+from personascope.corpora import neutral_questions
 from personascope.engine.norms import median_norm
 from personascope.engine.workers import RayWorkers
 from personascope.errors import NonFinite, UserError
@@ -288,17 +289,25 @@ def test_models_with_nothing_planted_run_on_what_ships_and_are_told_to_give_a_co
     few["output_dir"] = tmp_path / "s"
     shipped = transfer(few, source, target)
     asked = {one.row.prompt for one in shipped.summary.evaluations}
-    count = len(shipped_texts(asked))
+    count = len(shipped_texts(neutral_questions()))
     assert 500 < count < 5_000 and not {*texts["positive_texts"], *texts["negative_texts"]} & {*shipped_texts()}
-    assert asked <= {*shipped_texts()} and count == len(shipped_texts()) - len(asked), "no map has seen what is asked"
+    assert asked <= {*shipped_texts()} and count == len(shipped_texts()) - len(neutral_questions())
+    assert asked <= {*neutral_questions()}, "no map has seen what is asked"
     assert sorted({one.texts for one in shipped.maps}) == [40, count]
     remark = f"fitted on {count} short texts that ship with Personascope, in place of the 5,000 asked for; sizes of the sweep"
     assert remark in shipped.markdown and remark in caplog.text and "give thousands of texts" in caplog.text
     assert shipped.aggregated["corpus"] == "shipped"
     (tmp_path / "e.json").write_text(json.dumps({**few, "output_dir": str(tmp_path / "s")}))
     assert transfer(tmp_path / "e.json", source, target).aggregated == shipped.aggregated, "from a file as from values"
-    (tmp_path / "texts.txt").write_text("\n".join(f"Take {number} barrels to the ship." for number in range(12)))
+    more = transfer({**few, "n_test_prompts": 4}, source, target)
+    assert len({one.row.prompt for one in more.summary.evaluations} - asked) == 2
+    assert [one.texts for one in more.maps] == [one.texts for one in shipped.maps], (
+        "more prompts go on with the same maps"
+    )
+    lines = [*(f"Take {number} barrels to the ship." for number in range(11)), sorted(asked)[0]]
+    (tmp_path / "texts.txt").write_text("\n".join(lines))
     found = transfer({**plain, "corpus": str(tmp_path / "texts.txt")}, source, target)
+    assert "1 of the 12 prompts are among the texts that the map is fitted on" in found.markdown
     assert found.verdict.reading == "not judged"
     assert len(found.summary.conditions) == 2 * 2 * (1 + 5 * 2), "parts, personas, the baseline and methods by α"
 

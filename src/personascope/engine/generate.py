@@ -158,7 +158,9 @@ def row_seeds(seed: int | Sequence[int], rows: int) -> list[int]:
         raise UserError(f"seed={seed!r} is no whole number and no list of them")
     if len(seed) != rows:
         raise UserError(f"seed has {len(seed)} numbers for {rows} rows; give one integer, or one per row")
-    return list(seed)
+    if not all(isinstance(one, Integral) for one in seed):
+        raise UserError(f"seed={list(seed)!r} is no list of whole numbers")
+    return [int(one) for one in seed]
 
 
 def flat_directions(watch: Sequence[Direction | DirectionSet]) -> tuple[Direction, ...]:

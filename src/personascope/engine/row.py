@@ -107,7 +107,8 @@ def draw(rows: Sequence[Row], logits: Tensor, ends: Collection[int]) -> list[int
     }
     banned = [index for index, row in enumerate(rows) if row.request.suppress_eos]
     if banned and ends:
-        logits[torch.tensor(banned)[:, None], torch.tensor(sorted(ends))[None]] = float("-inf")
+        # Added: a logit that is no number stays one, and fails its row.
+        logits[torch.tensor(banned)[:, None], torch.tensor(sorted(ends))[None]] += float("-inf")
     requests = [row.request for row in rows]
     tokens, peaks = choose(
         logits,
@@ -175,7 +176,7 @@ def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:
         writes=[line for write in request.writes for line in write.describe()],
         projections=projected.projections,
         norms=projected.norms,
-        logprobs=row.logprobs,
+        logprobs=row.logprobs[: max(len(response) - len(request.forced), 0)],
         means=means,
         error=error,
     )

@@ -18,6 +18,8 @@ from personascope.runs.journal import Journal, cell_key
 _SHORT_LIST = 64
 # Windows drawn without regard to any feature.
 _SAMPLED = 50
+# Contexts entered in the journal at once, of one to two thousand bytes each.
+_MOST_FRESH = 50_000
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ class Harvest:
         window, span = block.locate(token)
         place, order = token - span.start, int(block.hashes[token])
         return context_at(self.features[column], window, values[span], place, order, self.context)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is not in the journal yet that it makes a large row of it."""
+        return len(self._fresh) + len(self._fresh_examples) > _MOST_FRESH
 
     def enter(self, journal: Journal | None) -> None:
         """What is new since the last time, with the counts so far, as one cell of the journal, if there is one."""

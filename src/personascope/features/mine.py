@@ -83,7 +83,7 @@ def mine_features(
         harvest.take(block, torch.cat([torch.zeros(0, len(chosen)), *own]).numpy())
         for _ in range(before // 1000, harvest.tally.tokens // 1000):
             on_progress("", None)
-        if time.monotonic() - started >= every:
+        if time.monotonic() - started >= every or harvest.is_full:
             harvest.enter(journal)
             started = time.monotonic()
     if not harvest.tally.tokens:

@@ -66,13 +66,19 @@ def classify(found: Insertion) -> Classification:
 def _halves(labels: np.ndarray, drawn: Sequence[int]) -> np.ndarray:
     """[transcripts] 0 or 1. Those that share a control, of whatever role, are learned from together or told together, unless
     that would leave nothing of a role to learn from or to tell."""
-    numbers = {unit: number for number, unit in enumerate(dict.fromkeys(drawn))}
-    halves = np.array([numbers[unit] % 2 for unit in drawn])
-    are_shared = len(numbers) < len(drawn)
-    for role in range(labels.max() + 1):
-        ours = np.flatnonzero(labels == role)
-        if not are_shared or len(set(halves[ours].tolist())) < 2:
-            halves[ours] = np.arange(len(ours)) % 2
+    units = [list(dict.fromkeys(np.asarray(drawn)[labels == role].tolist())) for role in range(labels.max() + 1)]
+    half_of: dict[int, int] = {}
+    # Whoever has the fewest controls has the least choice.
+    for ours in sorted(units, key=len):
+        for unit in ours:
+            if unit not in half_of:
+                dealt = [half_of[one] for one in ours if one in half_of]
+                half_of[unit] = int(2 * sum(dealt) < len(dealt))
+    halves = np.array([half_of[unit] for unit in drawn])
+    for role in range(len(units)):
+        places = np.flatnonzero(labels == role)
+        if len(set(halves[places].tolist())) < 2:
+            halves[places] = np.arange(len(places)) % 2
     return halves
 
 

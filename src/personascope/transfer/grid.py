@@ -22,10 +22,11 @@ Part = Literal["development", "test"]
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is asked: development chooses α, test reports; no question is in both."""
+    """What is asked: development chooses α, test reports; no question is in both. spare: what more could be asked."""
 
     development: tuple[str, ...]
     test: tuple[str, ...]
+    spare: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from personascope.runs import Config
 from personascope.subject import PromptLike, Subject
 from personascope.transfer.config import Layer, TransferConfig
 from personascope.transfer.contrast import Asked, asked_personas, extraction_rows
-from personascope.transfer.corpora import SHIPPED, identity_of, shipped_texts, training_texts
+from personascope.transfer.corpora import DRAWN, SHIPPED, identity_of, shipped_texts, training_texts
 from personascope.transfer.grid import Prompts, Row, grid
 from personascope.transfer.layers import LEAST_PAIRS, too_few_pairs
 from personascope.transfer.lengths import check_prompts, check_texts
@@ -48,7 +48,7 @@ class Plan:
         asked = tuple(asked_personas(config))
         prompts = _prompts(config)
         _check_pairs(config, asked)
-        corpus = identity_of(config.corpus, config.column, config.seed, prompts.all)
+        corpus = identity_of(config.corpus, config.column, config.seed, (*prompts.all, *prompts.spare))
         layers = [one for one, _ in config.sweep.layers], [other for _, other in config.sweep.layers]
         source = _looked_at(models, config.source_model, [config.source_layer, *layers[0]], config, asked)
         target = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, prompts)
@@ -59,13 +59,13 @@ class Plan:
         if plan.has_map and shared is None and "corpus" not in config.model_fields_set:
             plan = plan._on_shipped()
         if plan.has_map:
-            plan = replace(plan, pairings=plan._paired(models))
+            plan = replace(plan, pairings=plan._paired(models))._seen()
         _check_shuffled(plan.config)
         return plan
 
     def _on_shipped(self) -> "Plan":
         """The same with the texts that ship, as many as there are, where no corpus is given and none can be drawn."""
-        config, sweep, count = self.config, self.config.sweep, len(shipped_texts(self.prompts.all))
+        config, sweep, count = self.config, self.config.sweep, len(shipped_texts(self._askable))
         most = min(config.n_training_samples, count)
         sizes = tuple(size for size in sweep.n_training_samples if size <= count)
         update: dict[str, Any] = {"corpus": SHIPPED, "n_training_samples": most}
@@ -80,7 +80,7 @@ class Plan:
             f"{most} short texts that ship with Personascope{lacking}. They are too few and too much "
             "alike for a verdict to count on: give thousands of texts as corpus: FILE, a folder, or hf:DATASET."
         )
-        corpus = identity_of(SHIPPED, without=self.prompts.all)
+        corpus = identity_of(SHIPPED, without=self._askable)
         return replace(self, config=config.model_copy(update=update), corpus=corpus, remarks=(remark,))
 
     def _paired(self, models: Models) -> dict[str, Pairing]:
@@ -98,6 +98,24 @@ class Plan:
                     f"{texts}; ask for more texts, or fewer folds"
                 )
         return found
+
+    def _seen(self) -> "Plan":
+        """The same with a remark where the prompts are among the texts that the map is fitted on."""
+        if self.config.corpus in (*DRAWN, SHIPPED):
+            return self
+        asked, texts = set(self.prompts.all), {text for text in self.texts(self.asked[0]) if isinstance(text, str)}
+        if not asked & texts:
+            return self
+        remark = (
+            f"{len(asked & texts)} of the {len(asked)} prompts are among the texts that the map is fitted on: it has seen "
+            "what it is tried on. Give other prompts, or take these out of the corpus."
+        )
+        return replace(self, remarks=(*self.remarks, remark))
+
+    @property
+    def _askable(self) -> tuple[str, ...]:
+        """What is asked, and what will be if more is asked for."""
+        return (*self.prompts.all, *self.prompts.spare)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,8 +146,8 @@ class Plan:
         """The texts that a persona's map is fitted on."""
         config = self.config
         name = persona.name if config.corpus == "leave-persona-out" else None
-        # No map has seen the prompts that it is tried on.
-        without = self.prompts.all
+        # No map that is fitted on shipped texts has seen the prompts that it is tried on, now or when there are more.
+        without = self._askable
         return training_texts(config.corpus, self.text_count, self.truth, name, config.seed, config.column, without)
 
     def swept(self, main: Setting) -> list[Setting]:
@@ -205,7 +223,7 @@ def _prompts(config: TransferConfig) -> Prompts:
             f"n_development_prompts and n_test_prompts ask for {needed} prompts and {where} "
             f"{'are' if config.prompts is None else 'has'} {len(found)}; ask for fewer, or give a file as prompts"
         )
-    return Prompts(tuple(found[:first]), tuple(found[first:needed]))
+    return Prompts(tuple(found[:first]), tuple(found[first:needed]), tuple(found[needed:]))
 
 
 def _check_pairs(config: TransferConfig, asked: Sequence[Asked]) -> None:
