@@ -1,7 +1,7 @@
 """What stays when steering stops, beside what the planted chain predicts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,7 +46,8 @@ def check_afterglow(
     sentences: int = 4,
     seed: int = 0,
 ) -> list[Afterglow]:
-    """Steer with each (direction, α) for some tokens, go on without, and look at the next few sentences."""
+    """Steer with each (direction, α) for some tokens, read the text once more without, go on from there, and look at the
+    next few sentences. Keys and values made under steering would hold more of the persona than the text does."""
     truth = subject.truth
     if truth is None:
         raise UserError("what stays can be checked only where stickiness is planted; use an organism")
@@ -58,14 +59,19 @@ def check_afterglow(
                     Request(
                         prompt=subject.chat.prompt(prompt),
                         seed=derive_seed("afterglow", seed, prompt, sample),
-                        max_new_tokens=steer_tokens + _LONGEST * (sentences + 1),
+                        max_new_tokens=steer_tokens,
                         sampling=Sampling(1.0),
-                        writes=(add(direction, alpha, tokens=f"sampling[:{steer_tokens}]"),),
+                        writes=(add(direction, alpha),),
                         suppress_eos=True,
                     )
                 )
                 owners.append(number)
-    generations = run_requests(subject, requests)
+    begun = run_requests(subject, requests)
+    further = [
+        replace(one, writes=(), forced=tuple(said.response_ids), max_new_tokens=_LONGEST * (sentences + 1))
+        for one, said in zip(requests, begun, strict=True)
+    ]
+    generations = run_requests(subject, further)
     found = []
     for number, (direction, _) in enumerate(directions):
         ours = [generation for owner, generation in zip(owners, generations, strict=True) if owner == number]

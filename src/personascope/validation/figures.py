@@ -46,7 +46,7 @@ class Effort:
     texts: int = 100
     doses: int = 10
     screened: int = 4
-    afterglow: int = 24
+    afterglow: int = 48
     lives: int = 16
     transcripts: int = 6
 

@@ -34,8 +34,8 @@ def figure_sections(figures: Figures) -> list[str]:
         "### Steering, and what stays after it",
         "",
         "Layer and α were chosen on other questions. *Share*: of the slot words, those that are the persona's own. "
-        "*After*: its share in the four sentences after steering stopped at token 60, and what the planted chain predicts "
-        "from the exact belief at that moment.",
+        "*After*: its share in the four sentences after steering stopped at token 60 and the text was read once more "
+        "without it, and what the planted chain predicts from the exact belief at that moment.",
         "",
         *table(
             "persona|layer|α|share|unsteered|well-formed|stickiness|after|predicted|difference",
