@@ -180,6 +180,7 @@ def test_two_rows_stand_side_by_side_and_move_together(run: Path, found: dict) -
 def test_what_a_model_wrote_never_becomes_markup(run: Path, found: dict) -> None:
     with opened(run / "report.html") as tab:
         tab.get_by_label("row", exact=True).select_option("1")
+        tab.wait_for_function("document.querySelector('h2').innerText.startsWith('</script>')")
         assert tab.locator(".text img, .text script, .text b").count() == 0
         assert HOSTILE.replace("\u2028", "") in tab.locator(".text").inner_text().replace("\u2028", "")
         assert tab.locator("h2").first.inner_text().startswith("</script>")
