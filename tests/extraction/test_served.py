@@ -109,7 +109,9 @@ def test_a_sample_without_what_the_server_refuses_is_not_taken(llama: Subject, t
     long: list[tuple[int, str] | None] = [(400, "maximum context length")]
     with Server(chat=serving(llama), refuse=lambda text: long[0] if text == WANTED[1].question else None) as server:
         endpoint = Endpoint(server.url, "m")
-        with pytest.raises(EndpointFailed, match=r"could not be had.*maximum context length"):
+        with pytest.raises(
+            EndpointFailed, match=r"refuses 2 of 4 rollouts.*maximum context length.*out of the persona's file"
+        ):
             served_rollouts(llama, endpoint, WANTED[:4], [2], SELECTIONS, 8, 1.0, 0, store=store)
         long[0] = None
         before = len(server.bodies)

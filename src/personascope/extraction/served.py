@@ -61,10 +61,12 @@ def served_rollouts(
             found[number] = known
             on_done()
     missing = [number for number in range(len(wanted)) if number not in found]
+    refused: list[str] = []
 
     def take(place: int, reply: "Reply") -> bool:
         if reply.complaint:
             # A sample without what a server refuses is not the sample that was asked for.
+            refused.append(f"{wanted[missing[place]].question[:60]!r}: {reply.complaint}")
             return False
         number = missing[place]
         found[number] = {"text": reply.text, "finish": reply.finish}
@@ -73,14 +75,25 @@ def served_rollouts(
         on_done()
         return True
 
-    server.ask(
-        [chats[number] for number in missing],
-        take,
-        max_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=1.0,
-        seeds=[wanted[number].seed(seed) % _SEEDS for number in missing],
-    )
+    # Imported here: the client takes a second to load.
+    from personascope.judging.endpoint import EndpointFailed
+
+    try:
+        server.ask(
+            [chats[number] for number in missing],
+            take,
+            max_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=1.0,
+            seeds=[wanted[number].seed(seed) % _SEEDS for number in missing],
+        )
+    except EndpointFailed as error:
+        if not refused:
+            raise
+        raise EndpointFailed(
+            f"{server.base_url} refuses {len(refused)} of {len(missing)} rollouts for what they ask, first {refused[0]}; the "
+            "others are kept: take the question or its instruction out of the persona's file, or leave --generate-with out"
+        ) from error
     return _read(subject, wanted, chats, found, layers, selections, store)
 
 

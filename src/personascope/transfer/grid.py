@@ -32,6 +32,11 @@ class Prompts:
     def all(self) -> tuple[str, ...]:
         return self.development + self.test
 
+    @property
+    def askable(self) -> tuple[str, ...]:
+        """What is asked, and what will be if more is asked for."""
+        return self.all + self.spare
+
 
 @dataclass(frozen=True)
 class Row:

@@ -15,7 +15,7 @@ from personascope.runs import Config
 from personascope.subject import PromptLike, Subject
 from personascope.transfer.config import Layer, TransferConfig
 from personascope.transfer.contrast import Asked, asked_personas, extraction_rows
-from personascope.transfer.corpora import DRAWN, SHIPPED, identity_of, shipped_texts, training_texts
+from personascope.transfer.corpora import SHIPPED, identity_of, shipped_texts, training_texts
 from personascope.transfer.grid import Prompts, Row, grid
 from personascope.transfer.layers import LEAST_PAIRS, too_few_pairs
 from personascope.transfer.lengths import check_prompts, check_texts
@@ -48,7 +48,7 @@ class Plan:
         asked = tuple(asked_personas(config))
         prompts = _prompts(config)
         _check_pairs(config, asked)
-        corpus = identity_of(config.corpus, config.column, config.seed, (*prompts.all, *prompts.spare))
+        corpus = identity_of(config.corpus, config.column, config.seed, prompts.askable)
         layers = [one for one, _ in config.sweep.layers], [other for _, other in config.sweep.layers]
         source = _looked_at(models, config.source_model, [config.source_layer, *layers[0]], config, asked)
         target = _looked_at(models, config.target_model, [config.target_layer, *layers[1]], config, asked, prompts)
@@ -59,13 +59,14 @@ class Plan:
         if plan.has_map and shared is None and "corpus" not in config.model_fields_set:
             plan = plan._on_shipped()
         if plan.has_map:
-            plan = replace(plan, pairings=plan._paired(models))._seen()
+            texts = {what: plan.texts(personas[0]) for what, personas in plan.corpora.items()}
+            plan = replace(plan._seen(texts), pairings=plan._paired(models, texts))
         _check_shuffled(plan.config)
         return plan
 
     def _on_shipped(self) -> "Plan":
         """The same with the texts that ship, as many as there are, where no corpus is given and none can be drawn."""
-        config, sweep, count = self.config, self.config.sweep, len(shipped_texts(self._askable))
+        config, sweep, count = self.config, self.config.sweep, len(shipped_texts(self.prompts.askable))
         most = min(config.n_training_samples, count)
         sizes = tuple(size for size in sweep.n_training_samples if size <= count)
         update: dict[str, Any] = {"corpus": SHIPPED, "n_training_samples": most}
@@ -80,16 +81,13 @@ class Plan:
             f"{most} short texts that ship with Personascope{lacking}. They are too few and too much "
             "alike for a verdict to count on: give thousands of texts as corpus: FILE, a folder, or hf:DATASET."
         )
-        corpus = identity_of(SHIPPED, without=self._askable)
+        corpus = identity_of(SHIPPED, without=self.prompts.askable)
         return replace(self, config=config.model_copy(update=update), corpus=corpus, remarks=(remark,))
 
-    def _paired(self, models: Models) -> dict[str, Pairing]:
+    def _paired(self, models: Models, texts_of: Mapping[str, Sequence[PromptLike]]) -> dict[str, Pairing]:
         config = self.config
         readers = models.reader(config.source_model), models.reader(config.target_model)
-        found = {
-            what: Pairing.of(*readers, self.texts(personas[0]), config.positions)
-            for what, personas in self.corpora.items()
-        }
+        found = {what: Pairing.of(*readers, texts, config.positions) for what, texts in texts_of.items()}
         for texts in (config.n_training_samples, *config.sweep.n_training_samples):
             count = min(one.count(texts) for one in found.values())
             if count < config.folds:
@@ -99,23 +97,17 @@ class Plan:
                 )
         return found
 
-    def _seen(self) -> "Plan":
+    def _seen(self, texts_of: Mapping[str, Sequence[PromptLike]]) -> "Plan":
         """The same with a remark where the prompts are among the texts that the map is fitted on."""
-        if self.config.corpus in (*DRAWN, SHIPPED):
-            return self
-        asked, texts = set(self.prompts.all), {text for text in self.texts(self.asked[0]) if isinstance(text, str)}
-        if not asked & texts:
+        asked = set(self.prompts.all)
+        seen = asked & {text for texts in texts_of.values() for text in texts if isinstance(text, str)}
+        if not seen:
             return self
         remark = (
-            f"{len(asked & texts)} of the {len(asked)} prompts are among the texts that the map is fitted on: it has seen "
+            f"{len(seen)} of the {len(asked)} prompts are among the texts that the map is fitted on: it has seen "
             "what it is tried on. Give other prompts, or take these out of the corpus."
         )
         return replace(self, remarks=(*self.remarks, remark))
-
-    @property
-    def _askable(self) -> tuple[str, ...]:
-        """What is asked, and what will be if more is asked for."""
-        return (*self.prompts.all, *self.prompts.spare)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,7 +139,7 @@ class Plan:
         config = self.config
         name = persona.name if config.corpus == "leave-persona-out" else None
         # No map that is fitted on shipped texts has seen the prompts that it is tried on, now or when there are more.
-        without = self._askable
+        without = self.prompts.askable
         return training_texts(config.corpus, self.text_count, self.truth, name, config.seed, config.column, without)
 
     def swept(self, main: Setting) -> list[Setting]:
