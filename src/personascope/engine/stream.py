@@ -1,7 +1,7 @@
 """A running batch of rows: they join, are stepped together, and leave."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personascope.directions import Direction
 from personascope.engine.cache import STORES, Store, most_rows
-from personascope.engine.edits import Change, Editor, Edits, changes
+from personascope.engine.edits import changes
 from personascope.engine.forward import Passage, means_of, visitor
 from personascope.engine.hooks import run
 from personascope.engine.lanes import lanes
 from personascope.engine.logits import picked
-from personascope.engine.readers import Entry, Means, Places, Projections, Reader
+from personascope.engine.plan import Plan, Planner
+from personascope.engine.readers import Projections
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Request, duplicates
 from personascope.engine.selection import Selection, select
@@ -28,11 +28,6 @@ from personascope.subject import Subject
 _PREFILL_TOKENS = 8_192
 # Rows join once this part of the places is free.
 _JOINING = 16
-
-_NO_SINK = (False,)
-
-# Places in the flattened batch, and for each whether the mean leaves it out if it is a sink.
-Marks = tuple[Sequence[int], Sequence[bool]]
 
 
 class RowStream:
@@ -66,12 +61,11 @@ class RowStream:
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
         self._store: Store = STORES[subject.cache]()
-        self._editor = Editor(subject)
-        self._sums = Means(layers, len(self.means), subject)
+        self._planner = Planner(subject, self.means, layers)
         self._ids = 0
         self._steps = 0
         self._replan_at = 0
-        self._plan: tuple[Edits, Projections | None] = ({}, None)
+        self._plan = Plan({}, (), None)
         self._is_broken = False
 
     def __len__(self) -> int:
@@ -165,67 +159,28 @@ class RowStream:
         pad = self.subject.tokenizer.pad_token_id or 0
         ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)][:width] for row in firsts]
         spans = [Span(index, 0, row.given - left) for index, row in zip(lane_of, rows, strict=True)]
-        edits = self._editor.compile(
-            (change, Span(index, 0, row.given - left).flat(row.so_far(change.write.tokens, row.given), width))
-            for index, row in enumerate(firsts)
-            for change in row.changes
-        )
-        for row in rows:
-            row.slot = self._sums.open() if row.request.reads and self.means else None
-
-        def given(index: int, row: Row, selection: Selection) -> Marks:
-            flat = spans[index].flat(row.so_far(selection, row.given), width)
-            return flat, row.may_sink(selection)[: len(flat)]
-
-        self._sum_at(rows, given)
-        projections = self._projections(rows)
+        plan = self._planner.beginnings(firsts, rows, spans, width)
         last = torch.tensor([index * width + row.given - left - 1 for index, row in enumerate(firsts)])
         inputs = {
             "input_ids": torch.tensor(ids, device=self.subject.input_device),
             **self._store.for_prefill(),
         }
-        logits, cache = self._run(inputs, edits, projections, last)
+        logits, cache = self._run(inputs, plan, last)
         self._store.adopt(cache, lane_of, [span.count for span in spans])
         self._live += rows
         if left:
-            self._take(rows, spans, projections)
+            self._take(rows, spans, plan.projections)
             self._replan_at = 0
             return []
-        return self._after(rows, spans, projections, logits[lane_of] if len(rows) > len(firsts) else logits)
-
-    def _sum_at(self, rows: Sequence[Row], marks: Callable[[int, Row, Selection], Marks | None]) -> None:
-        """Tell the means which tokens of the coming pass each selection holds of each row that asks for them."""
-        self._sums.places = [
-            Places.of(
-                [
-                    (row.slot, *found)
-                    for index, row in enumerate(rows)
-                    if row.slot is not None
-                    for found in [marks(index, row, selection)]
-                    if found is not None
-                ]
-            )
-            for selection in self.means
-        ]
-
-    def _projections(self, rows: Sequence[Row]) -> Projections | None:
-        """The reader of everything these rows watch."""
-        union: dict[int, Direction] = {id(one): one for row in rows for one in row.request.watch}
-        if not union:
-            return None
-        projections = Projections(tuple(union.values()), self.subject)
-        for row in rows:
-            row.columns = projections.columns_for(row.request.watch)
-            row.keys = [projections.columns[column] for column in row.columns]
-        return projections
+        return self._after(rows, spans, plan.projections, logits[lane_of] if len(rows) > len(firsts) else logits)
 
     # Stepping
 
     def _advance(self) -> list[Event]:
         rows = self._live
         if self._steps >= self._replan_at:
-            self._replan()
-        edits, projections = self._plan
+            self._plan, good = self._planner.step(rows)
+            self._replan_at = self._steps + good
         device = self.subject.input_device
         cache, mask = self._store.for_step()
         inputs = {
@@ -237,9 +192,9 @@ class RowStream:
             inputs["attention_mask"] = mask.to(device)
         if self.subject.takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
-        logits, _ = self._run(inputs, edits, projections, None)
+        logits, _ = self._run(inputs, self._plan, None)
         self._store.stepped()
-        return self._after(rows, None, projections, logits)
+        return self._after(rows, None, self._plan.projections, logits)
 
     def _rerun(self) -> list[Event]:
         """One more token of every row, from the rows' beginnings: what `_advance` does with a cache."""
@@ -247,57 +202,21 @@ class RowStream:
         width = max(row.ran for row in rows) + 1
         pad = self.subject.tokenizer.pad_token_id or 0
         ids = [[*row.request.prompt.ids, *row.response[: row.ran + 1 - row.prompt]] for row in rows]
-        wholes = [Span(index, 0, row.ran + 1) for index, row in enumerate(rows)]
-        edits = self._editor.compile(
-            (change, whole.flat(row.so_far(change.write.tokens, row.ran + 1), width))
-            for row, whole in zip(rows, wholes, strict=True)
-            for change in row.changes
-        )
-        self._sum_at(
-            rows,
-            lambda index, row, selection: ([index * width + row.ran], [False]) if row.holds(selection) else None,
-        )
-        projections = self._projections(rows)
+        plan = self._planner.wholes(rows, width)
         padded = [[*row, *[pad] * (width - len(row))] for row in ids]
         last = torch.tensor([index * width + row.ran for index, row in enumerate(rows)])
         inputs = {"input_ids": torch.tensor(padded, device=self.subject.input_device), **self._store.for_prefill()}
-        logits, _ = self._run(inputs, edits, projections, last)
+        logits, _ = self._run(inputs, plan, last)
         spans = [Span(index, row.ran, 1, column=row.ran) for index, row in enumerate(rows)]
-        return self._after(rows, spans, projections, logits)
+        return self._after(rows, spans, plan.projections, logits)
 
-    def _replan(self) -> None:
-        """Compile what the rows' next token needs, and note when that changes."""
-        soonest = 1 << 40
-        written: list[tuple[Change, list[int]]] = []
-        read: list[list[Entry]] = [[] for _ in self.means]
-        for index, row in enumerate(self._live):
-            for change in row.changes:
-                is_held, steps = row.ahead(change.write.tokens)
-                soonest = min(soonest, steps)
-                if is_held:
-                    written.append((change, [index]))
-            if row.slot is None:
-                continue
-            for entries, selection in zip(read, self.means, strict=True):
-                is_held, steps = row.ahead(selection)
-                soonest = min(soonest, steps)
-                if is_held:
-                    may_sink = row.may_sink(selection)[-1:] if row.ran < row.given else _NO_SINK
-                    entries.append((row.slot, [index], may_sink))
-        self._sums.places = [Places.of(entries) for entries in read]
-        self._plan = (self._editor.compile(written), self._projections(self._live))
-        self._replan_at = self._steps + soonest
-
-    def _run(
-        self, inputs: dict[str, Any], edits: Edits, projections: Projections | None, last: Tensor | None
-    ) -> tuple[Tensor, Any]:
+    def _run(self, inputs: dict[str, Any], plan: Plan, last: Tensor | None) -> tuple[Tensor, Any]:
         """[rows, vocabulary] float32: the logits after each row's last token; and the cache that the model returns.
 
         last: where in the flattened batch the rows' last tokens are, None if each row has a single one.
         """
-        readers: list[Reader] = [self._sums, *([projections] if projections else [])]
-        layers = {*edits, *(layer for reader in readers for layer in reader.layers)}
-        visitors = {layer: visitor(layer, readers, edits) for layer in layers}
+        layers = {*plan.edits, *(layer for reader in plan.readers for layer in reader.layers)}
+        visitors = {layer: visitor(layer, plan.readers, plan.edits) for layer in layers}
         output = run(self.subject, inputs, visitors, None if last is None else partial(picked, last))
         logits = output.logits[:, -1] if last is None else output.logits[0]
         return logits.float(), getattr(output, "past_key_values", None)
@@ -355,17 +274,14 @@ class RowStream:
                     order[place] = last
             else:
                 place += 1
-        self._editor.forget([change for row in self._live if row.is_done for change in row.changes])
+        self._planner.forget([row for row in self._live if row.is_done])
         self._store.select(order)
         self._live = [self._live[index] for index in order]
 
     def _ended(self, rows: Sequence[Row]) -> list[Event]:
-        """What rows that are done came to; their places among the mean reads are free again."""
-        slots = [row.slot for row in rows if row.slot is not None]
-        means = iter(self._sums.take(slots) if slots else ())
-        return [
-            Event(row.id, None, finished(self.subject, row, None if row.slot is None else next(means))) for row in rows
-        ]
+        """What rows that are done came to."""
+        taken = zip(rows, self._planner.take(rows), strict=True)
+        return [Event(row.id, None, finished(self.subject, row, means)) for row, means in taken]
 
     def _why(self, row: Row) -> str:
         """Where a row's numbers stopped being finite."""
