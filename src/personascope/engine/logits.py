@@ -63,4 +63,4 @@ def token_logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
 
 def picked(flat: Tensor, hidden: Tensor) -> Tensor:
     """The chosen tokens of the last hidden states: [1, chosen, hidden] of [rows, tokens, hidden]."""
-    return hidden.reshape(1, -1, hidden.shape[-1])[:, flat.to(hidden.device)]
+    return hidden.reshape(1, -1, hidden.shape[-1]).index_select(1, flat.to(hidden.device))

@@ -98,19 +98,19 @@ Entry = tuple[int, Sequence[int], Sequence[bool]]
 @dataclass(frozen=True)
 class Places:
     """Tokens to add up for one selection: their places in the flattened batch, the slot each belongs to, and whether
-    it is left out where its norm is a sink's."""
+    it is left out where its norm is a sink's, None if none ever is. ones: what each counts for."""
 
     flat: Tensor
     slots: Tensor
-    may_sink: Tensor
+    may_sink: Tensor | None
+    ones: Tensor
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Places":
-        return cls(
-            torch.tensor([place for _, flat, _ in entries for place in flat], dtype=torch.long),
-            torch.tensor([slot for slot, flat, _ in entries for _ in flat], dtype=torch.long),
-            torch.tensor([sink for _, _, sinks in entries for sink in sinks], dtype=torch.bool),
-        )
+        flat = torch.tensor([place for _, places, _ in entries for place in places], dtype=torch.long)
+        slots = torch.tensor([slot for slot, places, _ in entries for _ in places], dtype=torch.long)
+        may_sink = torch.tensor([sink for _, _, sinks in entries for sink in sinks], dtype=torch.bool)
+        return cls(flat, slots, may_sink if may_sink.any() else None, torch.ones(len(flat)))
 
 
 @dataclass
@@ -148,10 +148,11 @@ class Means:
     def _grow(self, slots: int) -> None:
         for layer in self.chosen:
             device = self.subject.layer_device(layer)
-            sums = torch.zeros(slots, self.selections, self.subject.hidden_size, device=device)
-            counts = torch.zeros(slots, self.selections, device=device)
+            # Each selection's slots in one block: adding to rows that lie apart takes twice as long.
+            sums = torch.zeros(self.selections, slots, self.subject.hidden_size, device=device)
+            counts = torch.zeros(self.selections, slots, device=device)
             if self._slots:
-                sums[: self._slots], counts[: self._slots] = self._sums[layer], self._counts[layer]
+                sums[:, : self._slots], counts[:, : self._slots] = self._sums[layer], self._counts[layer]
             self._sums[layer], self._counts[layer] = sums, counts
         self._free += range(slots - 1, self._slots - 1, -1)
         self._slots = slots
@@ -161,24 +162,24 @@ class Means:
         for selection, places in enumerate(self.places):
             for start in range(0, len(places.flat), _CHUNK):
                 part = slice(start, start + _CHUNK)
-                rows = flat[places.flat[part].to(flat.device)].float()
+                rows = flat.index_select(0, places.flat[part].to(flat.device)).float()
                 slots = places.slots[part].to(flat.device)
-                weights = torch.ones(len(rows), device=flat.device)
-                if places.may_sink[part].any():
+                weights = places.ones[part].to(flat.device)
+                if places.may_sink is not None:
                     is_sink = places.may_sink[part].to(flat.device) & (rows.norm(dim=1) > self._limits[layer])
-                    weights[is_sink] = 0.0
+                    weights = weights.masked_fill(is_sink, 0.0)
                     rows = rows * weights[:, None]
-                self._sums[layer][:, selection].index_add_(0, slots, rows)
-                self._counts[layer][:, selection].index_add_(0, slots, weights)
+                self._sums[layer][selection].index_add_(0, slots, rows)
+                self._counts[layer][selection].index_add_(0, slots, weights)
 
     def take(self, slots: Sequence[int]) -> list[Tensor]:
         """Each row's means [layers, selections, hidden] on the CPU, NaN where a selection had no token; frees the slots."""
         means = []
         for layer in self.chosen:
             held = torch.tensor(slots, dtype=torch.long, device=self._sums[layer].device)
-            means.append((self._sums[layer][held] / self._counts[layer][held][..., None]).cpu())
-            self._sums[layer][held] = 0.0
-            self._counts[layer][held] = 0.0
+            means.append((self._sums[layer][:, held] / self._counts[layer][:, held, None]).transpose(0, 1).cpu())
+            self._sums[layer][:, held] = 0.0
+            self._counts[layer][:, held] = 0.0
         self._free += slots
         # Copies, so that no row keeps the others' alive.
         return [row.clone() for row in torch.stack(means, dim=1)]
@@ -199,7 +200,7 @@ class Activations:
 
     def read(self, layer: int, stream: Tensor) -> None:
         flat = stream.reshape(-1, stream.shape[-1])
-        self._read[layer] = flat[self.places.to(flat.device)].float().cpu()
+        self._read[layer] = flat.index_select(0, self.places.to(flat.device)).float().cpu()
 
     def collect(self) -> Tensor:
         """[tokens, layers, hidden] float32 on the CPU."""
