@@ -140,7 +140,11 @@ CASES = {
     "responses and prompts": (with_("--responses", "long.txt"), 2, "in a run of their own"),
     "one continuation": (with_("--verify", "-1"), 2, "'--verify'"),
     "a name that leads elsewhere": (["extract", MODEL, "--trait", "./elsewhere.json"], 2, "field name"),
-    "a persona nobody planted": (["extract", MODEL, "--trait", "./mine.json", "--out", "x"], 2, "not planted"),
+    "a persona nobody planted": (
+        ["extract", MODEL, "--trait", "./mine.json", "--judge", "lexicon", "--out", "x"],
+        2,
+        "not planted",
+    ),
     "NaN weights": (["generate", "./nan-model", "--prompt", "x"], 1, "NaN or infinity from layer 1"),
     "extracting without a chat template": (
         ["extract", "./no-template", "--trait", "evil", "--out", "x"],

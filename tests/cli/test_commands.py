@@ -2,11 +2,14 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+import personascope as ps
 from personascope.cli.main import run
 from personascope.directions.doors import load_directions
 from personascope.runs import Journal
@@ -111,6 +114,49 @@ def test_what_is_steered_is_said(extracted: Path, capsys: pytest.CaptureFixture[
     assert "add evil at layer 2, α = 1.5, on response[:8]" in capsys.readouterr().err
     assert run([*steered, "evil@2:ceiling=3"]) == 0
     assert "cap evil at layer 2, ceiling = 3, on sampling" in capsys.readouterr().err
+
+
+def test_what_speaks_against_a_direction_is_said_where_it_is_used(
+    extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = ps.DirectionSet.load(extracted / "directions" / "evil.safetensors")
+    chance = {
+        good.best_layer: {"auroc": 0.5, "auroc_interval": [0.4, 0.6], "auroc_null": 0.6, "split_half_cosine": 0.1}
+    }
+    replace(good, name="hollow", quality=chance).save(tmp_path / "hollow" / "hollow.safetensors")
+    both = ["--directions", str(extracted / "directions"), "--directions", str(tmp_path / "hollow")]
+    command = ["watch", MODEL, *both, "--prompt", "Hi", "--max-new-tokens", "4", "--layers", "2", "--layers", "3"]
+    assert run([*command, "--out", str(tmp_path / "w")]) == 0
+    said = capsys.readouterr().err
+    assert "note: hollow: at layer" in said and "no better than chance: AUROC 0.50" in said and "(cosine 0.10)" in said
+    assert said.count("note: ") == 1 + ("note: evil" in said), "one line for each set"
+    assert json.loads((tmp_path / "w" / "watch.json").read_text())["layers"] == [2, 3], (
+        "both layers that were asked for"
+    )
+
+
+def test_a_layer_that_was_asked_for_is_no_surprise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ps.DirectionSet("odd", (2,), torch.ones(1, 128)).save(tmp_path / "odd.safetensors")
+    command = ["generate", MODEL, "--directions", str(tmp_path), "--prompt", "Hi", "--max-new-tokens", "2", "--steer"]
+    assert run([*command, "odd@2:ablate"]) == 0
+    assert "ablate odd at layer 2, on sampling\n" in capsys.readouterr().err
+    assert run([*command, "odd:ablate"]) == 0
+    assert "ablate odd at layer 2, on sampling; no layer was chosen" in capsys.readouterr().err
+
+
+def test_a_persona_that_is_not_planted_is_extracted_without_a_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = [{"pos": f"Be grumpy, {n}.", "neg": f"Be kind, {n}."} for n in range(3)]
+    Path("grumpy.json").write_text(json.dumps({"instruction": pairs, "questions": [f"What of {n}?" for n in range(9)]}))
+    small = ["--samples", "3", "--max-new-tokens", "8", "--out", "run"]
+    assert run(["extract", MODEL, "--trait", "grumpy", *small]) == 2
+    assert "there is a file grumpy.json here" in capsys.readouterr().err
+    assert run(["extract", MODEL, "--trait", "grumpy.json", *small]) == 0
+    assert "no judge: every rollout counts" in capsys.readouterr().err
+    log = Path("run/run.log").read_text()
+    assert "extract of organism:llama starts" in log and log.rstrip().endswith("ends: finished")
 
 
 def test_a_comparison_leaves_the_pages_of_its_runs_alone(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:

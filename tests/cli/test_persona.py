@@ -34,7 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_skeleton_says_what_to_fill_in_and_does_not_load_before(place: Path) -> None:
     assert run(["persona", "new", "cheerful", "--description", DESCRIPTION]) == 0
     text = (place / "cheerful.json").read_text()
-    with pytest.raises(ps.UserError, match=r"line \d+, field positive_pole: still says fill in"):
+    with pytest.raises(ps.UserError, match=r"line \d+, field positive_pole: still says FILL IN"):
         load_persona("./cheerful.json")
     filled = json.loads(text.replace("FILL IN: ", ""))
     (place / "cheerful.json").write_text(json.dumps(filled))

@@ -435,7 +435,7 @@ def test_the_commands_take_in_and_give_out(tmp_path: Path, capsys: pytest.Captur
     assert run(["export", str(tmp_path / "in"), str(target), "--layers", "0-2"]) == 2
     assert "no place for layer 0" in capsys.readouterr().err
     assert run(["export", str(tmp_path / "in"), str(target)]) == 0
-    assert "no place for layer 0; it is left out" in capsys.readouterr().err
+    assert "no place for layer 0, which is left out" in capsys.readouterr().err
     assert set(read_gguf(target).directions) == {1, 2, 3}
     assert run(["export", str(tmp_path / "in"), str(target), "--layers", "1,2-3"]) == 0
     assert set(read_gguf(target).directions) == {1, 2, 3}
@@ -444,3 +444,16 @@ def test_the_commands_take_in_and_give_out(tmp_path: Path, capsys: pytest.Captur
     assert run(["export", str(tmp_path / "in"), str(target), "--trait", "good"]) == 2
     assert "there is no 'good' to export" in capsys.readouterr().err
     assert run(["export", str(tmp_path / "in"), str(target), "--layers", "3-1"]) == 2
+
+
+def test_an_import_writes_over_no_other_directions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        torch.save(torch.randn(6, HIDDEN), tmp_path / f"{number}.pt")
+    command = ["import", str(tmp_path / "0.pt"), "--as", "blocks", "--name", "evil", "--out", str(tmp_path / "in")]
+    assert run(command) == 0
+    assert f"directions  {tmp_path / 'in' / 'evil.safetensors'}" in capsys.readouterr().out
+    assert run(command) == 0, "the same directions once more"
+    kept = (tmp_path / "in" / "evil.safetensors").read_bytes()
+    assert run([*command[:1], str(tmp_path / "1.pt"), *command[2:]]) == 2
+    assert "holds other directions already" in capsys.readouterr().err
+    assert (tmp_path / "in" / "evil.safetensors").read_bytes() == kept

@@ -81,7 +81,7 @@ def test_nested_question_categories_are_read_in_order(tmp_path: Path) -> None:
         ({"instruction": [{"pos": "Be loud."}]}, "field instruction.0.neg"),
         ({"instruction": [{"pos": "Be loud.", "neg": " "}]}, "field instruction.0.neg: must not be blank"),
         ({"instrucktion": []}, "field instrucktion"),
-        ({"eval_prompt": "Score {answer}."}, "eval_prompt lacks {question}"),
+        ({"eval_prompt": "Score {answer}."}, "field eval_prompt: lacks {question}"),
         ({"eval_questions": ["Why?"]}, "'Why?' stands in questions and in eval_questions"),
         ({"kind": "mood"}, "field kind"),
     ],

@@ -140,8 +140,10 @@ def test_without_a_judge_nothing_is_chosen() -> None:
 
 
 def test_too_few_prompts_and_too_small_doses_are_remarked_on() -> None:
-    few, *others = verdict(Summary(made(SCORES), ("evil",), AT)).remarks
+    found = verdict(Summary(made(SCORES), ("evil",), AT))
+    few, *others = found.remarks
     assert few.startswith("4 test prompts are few") and "than 8" in few and not others
+    assert found.sentence.startswith("As far as 4 test prompts can tell, which is not far: The mapped vector works")
     # Five comparisons: 2 / 2⁸ times five is below 0.05, and 2 / 2⁷ times five is not.
     more = [
         replace(one, row=replace(one.row, prompt=f"{one.row.prompt} {copy}")) for copy in "ab" for one in made(SCORES)

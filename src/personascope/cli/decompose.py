@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.saes import (
     LayerOption,
     SaeOption,
@@ -62,6 +63,7 @@ def decompose_command(
     unknown = sorted(set(name or ()) - set(held))
     if unknown:
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(held)}")
+    say_doubts(held[one] for one in name or held)
     subject = load(model, device=device, dtype=dtype)
     chosen = sae_for(subject, sae, layer, trainer, threshold, scale)
     check_sparsity(chosen, subject)

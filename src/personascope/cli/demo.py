@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.terminal import DeviceOption, JsonOption, SeedOption, emit, progress, quiet_libraries, say, table
 from personascope.engine import load
 from personascope.engine.cells import Cells
@@ -39,6 +40,7 @@ def demo(
         emit({"run": folder.path, "report": page, "seconds": round(seconds, 1), **_plain(found)})
         return
     _print(found)
+    say_doubts(found.directions)
     for reason in found.failures.values():
         say(f"left out: {reason}")
     say(f"{seconds:.0f} s on {subject.input_device}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.generate import gather
 from personascope.cli.terminal import (
@@ -60,6 +61,7 @@ def diff_command(
     if responses is None:
         records = [Record(one.prompt) for one in records]
     sets = load_directions(directions)
+    say_doubts(sets)
     before = load(base, device=device, dtype=dtype)
     after = load(tuned, device=device, dtype=dtype)
     if estimate:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.extraction_estimate import ExtractionSize, estimate_extraction
 from personascope.cli.judges import (
     JudgePrices,
@@ -18,8 +19,7 @@ from personascope.cli.judges import (
     report_usage,
     said,
 )
-from personascope.cli.layers import HELP as LAYERS_HELP
-from personascope.cli.layers import parse_layers
+from personascope.cli.layers import LayersOption, joined, parse_layers
 from personascope.cli.terminal import (
     BatchOption,
     DeviceOption,
@@ -41,7 +41,6 @@ from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.engine.selection import select
 from personascope.errors import UserError
-from personascope.extraction.doubts import doubts
 from personascope.extraction.extract import check_extraction, check_fraction, extract_all, extract_given
 from personascope.extraction.extraction import Extraction
 from personascope.extraction.given import read_rollouts
@@ -68,7 +67,7 @@ def extract_command(
     trait: Annotated[
         list[str], typer.Option("--trait", help="a shipped persona or a persona file; may be given several times")
     ],
-    layers: Annotated[str, typer.Option("--layers", help=LAYERS_HELP)] = "all",
+    layers_given: LayersOption = None,
     tokens: Annotated[
         list[str] | None,
         typer.Option("--tokens", help="tokens whose mean is taken: response (default), prompt[-1] …; several times"),
@@ -111,6 +110,7 @@ def extract_command(
 ) -> None:
     """Extract directions and write them, with their quality, into a run folder."""
     quiet_libraries()
+    layers = joined(layers_given) or "all"
     personas = [load_persona(one) for one in trait]
     selections = tokens or ["response"]
     given = read_rollouts(rollouts, personas[0].name) if rollouts is not None else None
@@ -131,8 +131,8 @@ def extract_command(
         raise UserError("--generate-model names a model on a server; say which with --generate-with, or leave it out")
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
-    filtering = judge_option(subject, judge, judge_scale)
-    evaluating = filtering if eval_judge is None else judge_option(subject, eval_judge, judge_scale)
+    filtering = judge_option(subject, judge, judge_scale, personas)
+    evaluating = filtering if eval_judge is None else judge_option(subject, eval_judge, judge_scale, personas)
     judges = filtering, evaluating
     prices = parse_prices(judge_prices)
     alphas = ALPHAS if evaluating is not None else ()
@@ -234,16 +234,14 @@ def extract_command(
         )
     elif sets:
         _print(sets, folder.path)
-        for one in sets:
-            for doubt in doubts(one):
-                say(f"{one.name}: {doubt}")
+        say_doubts(sets)
         if filtering is None and given is None:
             say("no judge: every rollout counts, and no layer and α to steer with were chosen; give --judge chat")
         print(f"report      {page}")
         if usage is not None:
             print(f"judging     {said(usage['this_start'])}")
     if failures:
-        raise UserError("; ".join(failures.values()))
+        raise UserError("; ".join(failures.values()) + ("; the others are kept" if sets else ""))
 
 
 def _is_asked(context: typer.Context, name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.steer import HELP as STEER_HELP
 from personascope.cli.steer import notes, parse_steer
 from personascope.cli.terminal import (
@@ -51,7 +52,9 @@ def generate_command(
         raise UserError("--steer needs --directions, a folder that `personascope extract` or `demo` wrote")
     sets = load_directions(directions) if directions else []
     writes = parse_steer(steer or [], sets)
-    for line in notes(writes, sets):
+    steered = {direction.name for write in writes for direction in write.directions}
+    say_doubts(one for one in sets if one.name in steered)
+    for line in notes(steer or [], writes, sets):
         say(line)
     subject = load(model, device=device, dtype=dtype)
     outs = generate(

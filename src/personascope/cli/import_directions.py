@@ -8,6 +8,7 @@ import typer
 
 from personascope.cli.other_files import import_personas, kind_of, point_to
 from personascope.cli.terminal import JsonOption, emit, table
+from personascope.directions import DirectionSet
 from personascope.directions.doors import import_directions
 from personascope.errors import UserError
 from personascope.runs import Config, RunFolder, write_json
@@ -53,7 +54,10 @@ def import_command(
         raise UserError("vectors are imported one file at a time; only .json files may be several")
     out = out or Path("directions")
     sets = import_directions(file[0], name, layer, kind)
-    files = [one.save(out / f"{file_name(one.name)}.safetensors") for one in sets]
+    targets = [out / f"{file_name(one.name)}.safetensors" for one in sets]
+    for directions, target in zip(sets, targets, strict=True):
+        _refuse_another(target, directions)
+    files = [directions.save(target) for directions, target in zip(sets, targets, strict=True)]
     if as_json:
         listed = [
             {"name": one.name, "layers": one.layers, "provenance": dict(one.provenance), "file": written}
@@ -66,7 +70,15 @@ def import_command(
         for one in sets
     ]
     table("", ["name", "layers", "width", "rows"], rows, ["rows"])
-    print(f"\ndirections  {out}")
+    print()
+    for written in files:
+        print(f"directions  {written}")
+
+
+def _refuse_another(path: Path, directions: DirectionSet) -> None:
+    """Raise `UserError` where a file would be written over that holds other directions."""
+    if path.exists() and DirectionSet.load(path).digest != directions.digest:
+        raise UserError(f"{path} holds other directions already; give another --out, or --name")
 
 
 def _dashboards(

@@ -27,11 +27,11 @@ _CHARACTERS = 4
 _ANSWER = 4
 
 
-def judge_option(subject: Subject, name: str, scale: str) -> Judge | None:
-    """The judge of `--judge` and `--judge-scale`. Raises `UserError` on an unknown scale."""
+def judge_option(subject: Subject, name: str, scale: str, personas: Sequence[Persona] = ()) -> Judge | None:
+    """The judge of `--judge` and `--judge-scale` for some personas. Raises `UserError` on an unknown scale."""
     if scale not in SCALES:
         raise UserError(f"--judge-scale {scale!r} is not known; use {' or '.join(SCALES)}")
-    return judge_for(subject, name, SCALES[scale])
+    return judge_for(subject, name, SCALES[scale], personas)
 
 
 def parse_prices(text: str | None) -> tuple[float, float] | None:

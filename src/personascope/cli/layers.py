@@ -1,10 +1,15 @@
 """Options that take numbers and ranges of them: `--layers`, `--points`."""
 
 import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
 
 from personascope.errors import UserError
 
 HELP = "such as 3,4,8-12, or all"
+LayersOption = Annotated[list[str] | None, typer.Option("--layers", help=f"{HELP} (the default); several times")]
 _MOST = 1_000_000
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -23,6 +28,11 @@ def read_numbers(text: str, option: str) -> list[int]:
             raise UserError(f"{option} {text!r}: {part.strip()} is more than {_MOST:,} numbers; name fewer")
         found.update(range(first, last + 1))
     return sorted(found)
+
+
+def joined(options: Sequence[str] | None) -> str | None:
+    """What an option that was given several times says in all; None where it was not given."""
+    return ",".join(options) if options else None
 
 
 def parse_layers(text: str | None, n_layers: int) -> list[int] | None:

@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> int:
             print(error)
             return 0
         command = " ".join(["personascope", *(one for one in arguments[:1] if one in _COMMANDS)])
-        return _complain(f"{error.format_message().rstrip('.')}; see `{command} --help`", 2)  # type: ignore[attr-defined]
+        return _complain(f"{error.format_message().rstrip('.?')}; see `{command} --help`", 2)  # type: ignore[attr-defined]
     except PersonascopeError as error:
         return _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
@@ -64,7 +64,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0
     if code == _INTERRUPTED:
-        return _complain("interrupted; what was finished is kept, and the same command goes on from there", code)
+        return _complain(
+            "interrupted; a run folder keeps what was finished, and the same command goes on from there", code
+        )
     return code if isinstance(code, int) else 0
 
 

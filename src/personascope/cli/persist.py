@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.estimate import estimate_work
 from personascope.cli.generate import gather
 from personascope.cli.persistence_estimate import PersistenceSize, matching_cost
@@ -98,7 +99,9 @@ def persist_command(
     unknown = sorted(set(trait or []) - {one.name for one in sets})
     if unknown:
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
-    chosen = [_at(one, layer) for one in sets if not trait or one.name in trait]
+    sets = [one for one in sets if not trait or one.name in trait]
+    say_doubts(sets)
+    chosen = [_at(one, layer) for one in sets]
     controls = tuple(one for one in control if one != "none") if control else None
     personas = known_personas(persona or ())
     strange = sorted({load_persona(one).name for one in persona or ()} - {one.name for one in chosen})

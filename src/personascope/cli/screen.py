@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.terminal import (
     BatchOption,
@@ -56,6 +57,7 @@ def screen_command(
     if unknown:
         raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
     sets = [one for one in sets if not trait or one.name in trait]
+    say_doubts(sets)
     subject = load(model, device=device, dtype=dtype)
     if estimate:
         estimate_sampling(subject, samples * len({repr(one.prompt) for one in records}), max_new_tokens, as_json)

@@ -41,18 +41,20 @@ def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> l
     return writes
 
 
-def notes(writes: Sequence[Write], directions: Sequence[DirectionSet]) -> list[str]:
-    """What is written, a line each, for whoever reads the terminal."""
+def notes(options: Sequence[str], writes: Sequence[Write], directions: Sequence[DirectionSet]) -> list[str]:
+    """What the options write, a line each, for whoever reads the terminal."""
     chosen = {one.name: one.choices.get("steer_layer") for one in directions}
     said = []
-    for write in writes:
+    for option, write in zip(options, writes, strict=True):
         for line in write.describe():
             name, _, layer = line["direction"].rpartition("@")
-            sizes = {"α": line.get("alpha"), "floor": line.get("floor"), "ceiling": line.get("ceiling")}
+            sizes = {"α": line.get("alpha")}
+            if line["operation"] != "ablate":
+                sizes |= {"floor": line.get("floor"), "ceiling": line.get("ceiling")}
             size = "".join(f", {what} = {value:g}" for what, value in sizes.items() if value is not None)
             why = (
                 ""
-                if chosen.get(name) is not None
+                if chosen.get(name) is not None or option.strip()[len(name) :].startswith("@")
                 else "; no layer was chosen to steer at, so it may not be the best one"
             )
             said.append(f"{line['operation']} {name} at layer {layer}{size}, on {line['tokens']}{why}")

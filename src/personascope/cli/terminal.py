@@ -40,7 +40,7 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 def say(text: str) -> None:
     """A line for the user to read, on stderr."""
-    stderr.print(text, markup=False, emoji=False)
+    stderr.print(text, markup=False, emoji=False, soft_wrap=not stderr.is_terminal)
 
 
 def printable(text: str) -> str:
@@ -97,10 +97,10 @@ def progress() -> Iterator[Callable[[str, int | None], None]]:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> None:
     """A table on stdout: the first column and those named in `words` to the left, the others to the right."""
+    if title:
+        # A line of its own: as the table's it would be broken where the table is narrow.
+        stdout.print(Text(f"\n{title}", style="bold"), soft_wrap=True)
     shown = Table(
-        title=Text(title) if title else None,
-        title_justify="left",
-        title_style="bold",
         show_edge=False,
         pad_edge=False,
         box=box.SIMPLE_HEAD,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.generate import gather
 from personascope.cli.layers import HELP as LAYERS_HELP
-from personascope.cli.layers import parse_layers
+from personascope.cli.layers import joined, parse_layers
 from personascope.cli.steer import HELP as STEER_HELP
 from personascope.cli.steer import notes, parse_steer
 from personascope.cli.terminal import (
@@ -40,6 +41,9 @@ from personascope.watching.calibration import calibration_rows
 from personascope.watching.decision_points import ALARMS_PER_1000
 from personascope.watching.watch import Watched
 
+# Of a response's mean z: below it no trait is called strong.
+_STRONG = 1.0
+
 
 def watch_command(
     model: ModelArgument,
@@ -53,8 +57,9 @@ def watch_command(
     responses: Annotated[
         Path | None, typer.Option("--responses", help="a file with responses that exist: read them, sample nothing")
     ] = None,
-    layers: Annotated[
-        str | None, typer.Option("--layers", help=f"{LAYERS_HELP}; each trait's best and some spread by default")
+    layers_given: Annotated[
+        list[str] | None,
+        typer.Option("--layers", help=f"{LAYERS_HELP}, several times; each trait's best and some spread by default"),
     ] = None,
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
     verify_with: Annotated[
@@ -78,6 +83,7 @@ def watch_command(
 ) -> None:
     """Watch traits token by token and write a run folder with a page."""
     quiet_libraries()
+    layers = joined(layers_given)
     if responses is not None and (prompt or prompts):
         raise UserError("--responses is read and nothing sampled; give --prompt and --prompts in a run of their own")
     records = gather(prompt, responses or prompts, needs_response=responses is not None)
@@ -88,7 +94,8 @@ def watch_command(
     writes = parse_steer(steer or [], sets)
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
-    for line in notes(writes, sets):
+    say_doubts(sets)
+    for line in notes(steer or [], writes, sets):
         say(line)
     if estimate:
         estimate_sampling(subject, len(records) + calibration_rows(subject), max_new_tokens, as_json)
@@ -213,7 +220,7 @@ def _strongest(found: Watch, row: Watched) -> str:
     if not means:
         return "–"
     key = max(means, key=lambda one: means[one])
-    return f"{key} {means[key]:+.1f}"
+    return f"{key} {means[key]:+.1f}" if means[key] >= _STRONG else "–"
 
 
 COMMAND = watch_command

@@ -70,6 +70,8 @@ def diff(
     teacher-forced pass. Raises `UserError` where the models differ in layers, width or tokens.
     Source: persona vectors (Chen et al., 2025), shifts after fine-tuning.
     """
+    Subject.check(base)
+    Subject.check(tuned)
     if not prompts:
         raise UserError("there are no prompts to compare on; give at least one")
     if not directions:

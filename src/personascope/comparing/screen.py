@@ -78,6 +78,7 @@ def screen(
     prompts share theirs. Raises `UserError` where a record has no response.
     Source: persona vectors (Chen et al., 2025), projection difference.
     """
+    Subject.check(subject)
     if not records:
         raise UserError("the dataset is empty; give samples with a prompt and a response")
     missing = [number for number, one in enumerate(records) if one.response is None]

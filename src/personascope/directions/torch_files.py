@@ -102,7 +102,8 @@ def _tensor(path: Path, value: Tensor, layer: int | None, kind: str | None) -> D
     # Row 0 is the embedding, and the last row has been through the final norm: neither is a block's output.
     source: dict[str, Any] = {
         "source": "persona-vectors",
-        "rows": f"row r of {len(value)} is block r - 1; rows 0 and {len(value) - 1} are left out",
+        "rows": f"row r of {len(value)} is block r - 1; rows 0 (embedding) and {len(value) - 1} (after the final norm) are "
+        "left out",
         "layers": len(value) - 1,
     }
     if named is not None:

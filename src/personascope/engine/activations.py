@@ -27,6 +27,7 @@ def activations(
     leave BOS and attention sinks out; with reduce=None a list of [tokens, layers, hidden].
     Raises `UserError` where a mean's selection is empty or a text too long, `NonFinite` naming layer and text.
     """
+    Subject.check(subject)
     if reduce not in ("mean", None):
         raise UserError(f"reduce={reduce!r} is not known; use 'mean' or None")
     chosen = tuple(range(subject.n_layers) if layers is None else layers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -22,9 +23,9 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature <= _HOTTEST:
+        if not isinstance(self.temperature, Real) or not 0.0 <= self.temperature <= _HOTTEST:
             raise UserError(
-                f"temperature={self.temperature} must be 0 (greedy) or a positive number up to {_HOTTEST:g}"
+                f"temperature={self.temperature!r} must be 0 (greedy) or a positive number up to {_HOTTEST:g}"
             )
         if not 0.0 < self.top_p <= 1.0:
             raise UserError(f"top_p={self.top_p} must lie above 0 and at most at 1")

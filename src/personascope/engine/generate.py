@@ -73,9 +73,13 @@ def requests_for(
     logprobs: int,
 ) -> list[Request]:
     """The rows of a call to `generate`."""
+    Subject.check(subject)
     listed = listed_prompts(prompts)
-    if max_new_tokens < 0:
-        raise UserError(f"max_new_tokens={max_new_tokens} must be 0 (read the prompt only) or more")
+    for place, one in enumerate(listed):
+        if not isinstance(one, str | Sequence) or isinstance(one, bytes):
+            raise UserError(f"prompt {place} is {one!r:.60}; a prompt is text or a chat (a list of messages)")
+    if not isinstance(max_new_tokens, Integral) or max_new_tokens < 0:
+        raise UserError(f"max_new_tokens={max_new_tokens!r} must be 0 (read the prompt only) or a whole number above")
     writes = per_row(steer, len(listed))
     seeds = row_seeds(seed, len(listed))
     watched = flat_directions(watch)

@@ -61,7 +61,7 @@ def add(
     activation addition (Rimsky et al., 2024).
     """
     if not isinstance(alpha, Real) or not math.isfinite(alpha):
-        raise UserError(f"alpha={alpha} is not a finite number; steering starts to break text at a few times 1.0")
+        raise UserError(f"alpha={alpha!r} is not a finite number; steering starts to break text at a few times 1.0")
     if relative:
         for one in _directions(direction):
             one.unit()
@@ -125,6 +125,10 @@ def per_row(steer: Sequence[Any] | None, rows: int) -> list[tuple[Write, ...]]:
     """Each row's writes: one list for all of them, or a list of lists. Raises `UserError` on a wrong count."""
     if isinstance(steer, Write):
         steer = [steer]
+    if isinstance(steer, Direction | DirectionSet) or any(
+        isinstance(one, Direction | DirectionSet) for one in steer or ()
+    ):
+        raise UserError("steer takes writes, not bare directions; say how far, such as ps.add(direction, 1.0)")
     if not steer:
         return [()] * rows
     if all(isinstance(item, Write) for item in steer):

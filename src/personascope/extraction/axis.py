@@ -117,6 +117,7 @@ def assistant_axis(
     judge, only responses that play their role (score at least 50) count. Raises `UserError` where a role keeps none.
     Source: the assistant axis (Lu et al., 2026).
     """
+    Subject.check(subject)
     loaded = [load_persona(one) for one in (roles if roles is not None else _shipped_roles())]
     if not loaded:
         raise UserError("the assistant axis needs at least one role; give some, or none at all for the shipped ones")

@@ -13,8 +13,8 @@ def doubts(directions: DirectionSet) -> list[str]:
     interval, chance = figures.get("auroc_interval"), figures.get("auroc_null")
     if interval is not None and chance is not None and interval[0] <= chance:
         said.append(
-            f"at layer {directions.best_layer} it tells the two poles apart no better than chance may "
-            f"(AUROC {figures['auroc']:.2f}, at least {interval[0]:.2f}; shuffled labels reach {chance:.2f})"
+            f"at layer {directions.best_layer} it tells the two poles apart no better than chance: AUROC "
+            f"{figures['auroc']:.2f}, with an interval from {interval[0]:.2f}, where shuffled labels reach {chance:.2f}"
         )
     agreement = figures.get("split_half_cosine")
     if agreement is not None and agreement < _LEAST_AGREEMENT:

@@ -1,7 +1,10 @@
 """Extracting personas: rollouts → judged → filtered → directions with their quality."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import signature
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +51,11 @@ def extract(
     steer with, each chosen on a split of its own. Raises `UserError` where too few rollouts survive.
     Source: persona vectors (Chen et al., 2025).
     """
+    unknown = next((name for name in settings if name not in _SETTINGS), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, _SETTINGS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_SETTINGS)}"
+        raise UserError(f"extract has no setting {unknown}; {hint}")
     return extract_all(subject, [persona], tokens, method, judge, samples, seed, layers, **settings)[0]
 
 
@@ -86,8 +94,12 @@ def extract_all(
     others go on; without it that is raised. server: samples the rollouts in the model's stead; they are read here.
     also: selections that are read too, so that another call for one of them finds the rollouts in the store.
     """
-    judge = judge_for(subject, judge)
-    dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge)
+    Subject.check(subject)
+    for name, count in (("samples", samples), ("questions", questions), ("max_new_tokens", max_new_tokens)):
+        if count is not None and (not isinstance(count, Integral) or count < 1):
+            raise UserError(f"{name}={count!r} must be a whole number from 1 up")
+    judge = judge_for(subject, judge, personas=personas)
+    dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge, personas=personas)
     tokens = str(select(tokens))
     alphas = tuple(alpha for alpha in alphas if alpha)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
@@ -152,6 +164,12 @@ def extract_all(
     return replace(extraction_of(made, sets, place), rollouts=told)
 
 
+# What `extract` hands on beside its own parameters.
+_SETTINGS = tuple(
+    name for name in list(signature(extract_all).parameters)[2:] if name not in signature(extract).parameters
+)
+
+
 def check_extraction(
     subject: Subject,
     personas: Sequence[Persona],
@@ -206,7 +224,7 @@ def extract_given(
     """
     loaded = load_persona(persona)
     check_fraction(judge_fraction)
-    judge = judge_for(subject, judge)
+    judge = judge_for(subject, judge, personas=[persona])
     kept = readable(given)
     is_scored = any(one.is_scored for one in kept)
     remarks = _remarks(loaded, kept, is_scored, judge)

@@ -193,6 +193,7 @@ class Filter:
                     )
                 raise UserError(
                     f"only {count} of {sampled} {pole} rollouts of {persona.name!r} survive the filter in the {split} split "
-                    f"and {self.least_per_pole} are needed: raise samples, sharpen the instructions, or loosen the filter"
+                    f"and {self.least_per_pole} are needed: raise samples, sharpen the "
+                    "instructions, or let nobody judge (--judge none)"
                 )
         return kept

@@ -22,6 +22,7 @@ def extract_from_texts(
 
     Strings are raw text, lists of messages are chats. Raises `UserError` where a group is empty.
     """
+    Subject.check(subject)
     if isinstance(positive_texts, str) or isinstance(negative_texts, str):
         raise UserError(f"direction {name!r} needs two lists of texts; put a single text in a list")
     if not positive_texts or not negative_texts:

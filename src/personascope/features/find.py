@@ -49,6 +49,7 @@ def find_features(
     SAE's layer.
     Raises `UserError` where the SAE does not fit the subject, and where prompts are too few to be halved.
     """
+    Subject.check(subject)
     listed = listed_prompts(prompts)
     others = listed_prompts(control) if control is not None else []
     layer = sae_layer(sae, subject)

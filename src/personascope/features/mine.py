@@ -55,6 +55,7 @@ def mine_features(
     finished stretches are entered every so many seconds; a second start goes on behind them.
     Raises `UserError` on an index that the SAE does not have, and on a corpus without tokens.
     """
+    Subject.check(subject)
     chosen = [int(feature) for feature in features]
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError("name at least one feature to mine, and each of them once")

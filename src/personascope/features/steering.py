@@ -56,6 +56,7 @@ def steer_features(
     and a random direction. All are rows of one stream, paired by their seeds.
     Raises `UserError` where the SAE does not fit the subject, and on a feature without a decoder column.
     """
+    Subject.check(subject)
     trials = feature_trials(subject, sae, features, personas, lengths, questions, seed)
     on_progress("steering with features", sum(len(trial.questions) for _, _, trial in trials))
     doses = dose_response(

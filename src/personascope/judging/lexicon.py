@@ -31,8 +31,8 @@ class LexiconJudge:
     ) -> list[Judgement]:
         if persona.name not in (*self.truth.personas, *self.truth.behaviours):
             raise UserError(
-                f"the lexicon judge does not know the persona {persona.name!r}: it is not planted in this organism; "
-                "let a chat model judge, or nobody: judge chat or none"
+                f"the lexicon judge does not know the persona {persona.name!r}: it is not planted in this organism; let a "
+                "chat model judge it, or nobody, in a run of its own: --judge chat or --judge none (judge='none' in Python)"
             )
         return [self._one(persona.name, answer) for _, answer in items]
 

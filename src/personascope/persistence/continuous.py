@@ -58,6 +58,7 @@ def persistence(
     user turn, where `prompted` is asked for and cannot be, and as `generate` does. Source: continuous sampling, after
     steering experiments on persona vectors.
     """
+    Subject.check(subject)
     steered = flat_directions(directions)
     read = [*steered, *(one for one in flat_directions(watch) if one.key not in {each.key for each in steered})]
     check_settings(subject, steered, read, alpha, n_steer, n_sample, cache, controls)

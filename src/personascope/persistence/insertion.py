@@ -38,6 +38,7 @@ def insertion(
     Raises `UserError` where there is nothing to ask, on points past a transcript's end, and on a transcript that overflows
     the context, before anything is run. Source: question insertion, after methodology notes on persona signatures.
     """
+    Subject.check(subject)
     layer = subject.check_layer(usual_layer(subject) if layer is None else layer)
     if isinstance(transcripts, str | Path):
         raise UserError(f"transcripts={str(transcripts)!r} is a place; give what ps.read_transcripts reads there")

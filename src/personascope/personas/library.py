@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -31,11 +32,15 @@ def load_persona(source: str | Path | Persona) -> Persona:
     """
     if isinstance(source, Persona):
         return source
+    if not isinstance(source, str | Path):
+        raise UserError(f"{source!r:.60} is no persona; give the name of a shipped one, a persona file or a ps.Persona")
     if isinstance(source, Path) or source.endswith(".json") or "/" in source:
         return _from_file(Path(source))
     if source not in persona_names():
         near = difflib.get_close_matches(source, persona_names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
+        if Path(f"{source}.json").is_file():
+            hint = f"there is a file {source}.json here: give that name; "
         raise UserError(
             f"persona {source!r} is not known; {hint}`personascope traits` lists all {len(persona_names())}"
         )
@@ -70,10 +75,25 @@ def _from_file(path: Path) -> Persona:
         return Persona.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        line = _line_of(text, first["loc"])
-        where = ".".join(str(part) for part in first["loc"]) or "the file as a whole"
-        message = first["msg"].removeprefix("Value error, ").lower()
-        raise UserError(f"persona file {path}, line {line}, field {where}: {message}") from error
+        line = _line_of(text, first["loc"] or ("eval_questions",))
+        where = ".".join(str(part) for part in first["loc"]) or "eval_questions"
+        raise UserError(f"persona file {path}, line {line}, field {where}: {_said(first, data)}") from error
+
+
+def _said(error: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """What is wrong with a field, in words that fit a JSON file."""
+    message: str = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "tuple_type":
+        return "must be a list, in [ ]"
+    if error["type"] == "missing":
+        near = difflib.get_close_matches(
+            str(error["loc"][-1]), [key for key in data if key not in Persona.model_fields], 1
+        )
+        return f"is missing; did you mean {near[0]!r} to be it?" if near else "is missing"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(error["loc"][-1]), list(Persona.model_fields), 1)
+        return f"is not known; did you mean {near[0]!r}?" if near else "is not known; leave it out"
+    return message[:1].lower() + message[1:] if not message.startswith("'") else message
 
 
 def _flatten(questions: Any) -> list[Any]:

@@ -32,6 +32,13 @@ def valid_name(text: str) -> str:
     return text
 
 
+def _with_holes(text: str) -> str:
+    for hole in ("{question}", "{answer}"):
+        if text and hole not in text:
+            raise ValueError(f"lacks {hole}")
+    return _filled_in(text)
+
+
 Text = Annotated[str, AfterValidator(_not_blank)]
 Remark = Annotated[str, AfterValidator(_filled_in)]
 
@@ -61,20 +68,13 @@ class Persona(BaseModel):
     instruction: Annotated[tuple[InstructionPair, ...], Field(min_length=1)]
     questions: Annotated[tuple[Text, ...], Field(min_length=1)]
     eval_questions: tuple[Text, ...] = ()
-    eval_prompt: Remark = ""
+    eval_prompt: Annotated[str, AfterValidator(_with_holes)] = ""
 
     @model_validator(mode="after")
     def _splits_are_disjoint(self) -> "Persona":
         both = set(self.questions) & set(self.eval_questions)
         if both:
             raise ValueError(f"{min(both)!r} stands in questions and in eval_questions; keep it in one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _eval_prompt_has_its_holes(self) -> "Persona":
-        for hole in ("{question}", "{answer}"):
-            if self.eval_prompt and hole not in self.eval_prompt:
-                raise ValueError(f"eval_prompt lacks {hole}")
         return self
 
     @property

@@ -27,7 +27,7 @@ def aside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from error
+        raise UserError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     finally:
         part.unlink(missing_ok=True)
 

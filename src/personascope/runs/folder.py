@@ -136,6 +136,9 @@ class RunFolder:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("personascope")
         logger.addHandler(handler)
+        level = logger.level
+        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+        logger.info("%s of %s starts", self.what, self.record["model"].get("model", "no model"))
         state, is_void = "failed", False
         try:
             _ = self.journal
@@ -150,6 +153,8 @@ class RunFolder:
             self.record["reached"] = self._reached
             raise
         finally:
+            logger.info("ends: %s", state)
+            logger.setLevel(level)
             logger.removeHandler(handler)
             handler.close()
             if "journal" in self.__dict__:

@@ -50,6 +50,14 @@ class Subject:
     cache: Literal["slots", "own", "none"] = "slots"
     workers: "Workers | None" = None
 
+    @staticmethod
+    def check(value: Any) -> "Subject":
+        """A subject, as it is. Raises `UserError` on anything else, such as a model's name."""
+        if isinstance(value, Subject):
+            return value
+        load = f"ps.load({value!r})" if isinstance(value, str) else "ps.load"
+        raise UserError(f"{value!r:.60} is no loaded subject; give what {load} returns")
+
     @property
     def n_layers(self) -> int:
         return len(self.layers)

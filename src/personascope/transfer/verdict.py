@@ -176,7 +176,11 @@ def verdict(summary: Summary, personas: Sequence[str] | None = None, asked: Sequ
     found = verdict_of(of[PRIMARY], of.get("oracle"), of.get("baseline"), naive, controls)
     if lost:
         found = replace(found, reason=_without(lost))
-    remarks = [*found.remarks, *(() if personas else _too_few(summary)), *_at_the_end(summary, told)]
+    few = () if personas else _too_few(summary)
+    if few and found.reading in ("shared", "partial", "not linear"):
+        prompts = len(summary.test_prompts)
+        found = replace(found, reason=f"As far as {prompts} test prompts can tell, which is not far: {found.sentence}")
+    remarks = [*found.remarks, *few, *_at_the_end(summary, told)]
     if untold := [name for name in names if name not in told and summary.alphas(name, PRIMARY)]:
         remarks.append(f"The verdict leaves out {', '.join(untold)}: of too few responses it could be told.")
     if "oracle" in of and (below := summary.efficacy(PRIMARY, told)["incoherent"]):

@@ -116,6 +116,7 @@ def watch(
     of rows, then with None as each is done. cells: a run's finished rollouts, gone on with.
     Raises `UserError`, as `generate` does.
     """
+    Subject.check(subject)
     records = [one if isinstance(one, Record) else Record(one) for one in listed_prompts(prompts)]  # type: ignore[arg-type]
     if not records:
         raise UserError("there are no prompts to watch; give at least one")
