@@ -11,6 +11,9 @@ from personascope.subject import Subject
 
 ONE = ps.Direction(torch.ones(64), 1, "up")
 MISTAKES: dict[str, tuple[Callable[[Subject], Any], str]] = {
+    "a number for a model": (lambda _: ps.load(3), "3 is no model; give a Hugging Face id"),
+    "integers to compute in": (lambda _: ps.load("organism:llama", dtype="int8"), "is none that a model computes in"),
+    "a folder that is not there": (lambda _: ps.load("./nomodel"), "the folder ./nomodel does not exist"),
     "a name for a subject": (
         lambda _: ps.generate("organism:llama", ["Hi"]),
         r"give what ps\.load\('organism:llama'\)",

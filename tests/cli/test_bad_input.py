@@ -74,7 +74,7 @@ def with_(*more: str, without: tuple[str, ...] = ()) -> list[str]:
 
 
 CASES = {
-    "no command of that name": (["wach"], 2, "No such command 'wach'"),
+    "no command of that name": (["wach"], 2, "there is no command 'wach'; did you mean 'watch'?"),
     "an argument is missing": (["watch", MODEL], 2, "'--directions'"),
     "an option is no number": (with_("--seed", "x"), 2, "'--seed'"),
     "a seed below zero": (with_("--seed", "-1"), 2, "'--seed'"),

@@ -1,5 +1,6 @@
 """The `personascope` command."""
 
+import difflib
 import sys
 import warnings
 from importlib import import_module, metadata
@@ -47,6 +48,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command with its arguments and return the exit code; errors become one sentence on stderr."""
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+        # Said before all commands are imported, which takes seconds.
+        near = difflib.get_close_matches(arguments[0], _COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return _complain(f"there is no command {arguments[0]!r}; {hint}`personascope --help` lists all", 2)
     try:
         code = _app(arguments)(arguments, standalone_mode=False)
     except UserError as error:

@@ -74,7 +74,7 @@ def screen_command(
     config = Config(identity, {}, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "screen", config, subject.describe(), seed)
     with folder.running():
-        say(f"{len(records)} samples, {len(sets)} personas")
+        say(f"samples: {len(records)}, personas: {len(sets)}")
         found = screen(
             subject,
             sets,

@@ -84,6 +84,13 @@ class Persistence:
     n_steer: int
     n_sample: int
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(dict.fromkeys(one.kind for one in self.arms))
+        return (
+            f"Persistence({list(self.alphas)}, prompts={len(self.prompts)}, rows={len(self.units)}, arms: {kinds}, "
+            f"n_steer={self.n_steer}, n_sample={self.n_sample})"
+        )
+
     def arm(self, kind: str, direction: str = "", cache: str | None = None) -> Arm:
         """The arm of a kind and direction. Raises `UserError` where there is none."""
         found = [

@@ -41,9 +41,14 @@ def load_subject(
     """
     if not isinstance(source, (str, os.PathLike)):
         return _from_objects(source, tokenizer)
-    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise UserError(f"dtype {dtype!r} is not known; use auto, float32, bfloat16 or float16")
+    wanted = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype != "auto" and not (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
+        raise UserError(
+            f"dtype {str(dtype)!r} is none that a model computes in; use auto, float32, bfloat16 or float16"
+        )
     name = str(source)
+    if name.startswith((".", "~", os.sep)) and not Path(name).exists():
+        raise UserError(f"the folder {name} does not exist; give one that holds a model, or a Hugging Face id")
     folder = organism_folder(name.removeprefix(_ORGANISM)) if name.startswith(_ORGANISM) else name
     settings: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
@@ -86,6 +91,8 @@ def _device(device: str | None) -> torch.device:
 
 
 def _from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | None) -> Subject:
+    if not isinstance(model, torch.nn.Module):
+        raise UserError(f"{model!r:.60} is no model; give a Hugging Face id, a local folder or a loaded model")
     if tokenizer is None:
         raise UserError("a loaded model needs its tokenizer: ps.load(model, tokenizer=tokenizer)")
     if isinstance(tokenizer, str):
