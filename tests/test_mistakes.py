@@ -23,6 +23,7 @@ MISTAKES: dict[str, tuple[Callable[[Subject], Any], str]] = {
     "a name to watch": (lambda _: ps.watch("gpt2", [], ["Hi"]), "is no loaded subject"),
     "a name to compare": (lambda s: ps.diff(s, "gpt2", [], ["Hi"]), "is no loaded subject"),
     "several personas for one": (lambda s: ps.extract(s, ["evil", "pirate"]), "is no persona"),
+    "a description for a persona": (lambda s: ps.extract(s, "someone who " * 40), "is not known"),
     "a dict for a persona": (lambda s: ps.extract(s, {"name": "x"}), "is no persona"),
     "text for a number": (lambda s: ps.extract(s, "evil", questions="8"), "questions='8' must be a whole number"),
     "half a sample": (lambda s: ps.extract(s, "evil", samples=1.5), "samples=1.5 must be a whole number"),

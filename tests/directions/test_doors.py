@@ -455,5 +455,16 @@ def test_an_import_writes_over_no_other_directions(tmp_path: Path, capsys: pytes
     assert run(command) == 0, "the same directions once more"
     kept = (tmp_path / "in" / "evil.safetensors").read_bytes()
     assert run([*command[:1], str(tmp_path / "1.pt"), *command[2:]]) == 2
-    assert "holds other directions already" in capsys.readouterr().err
+    assert "holds something else already" in capsys.readouterr().err
     assert (tmp_path / "in" / "evil.safetensors").read_bytes() == kept
+    (tmp_path / "in" / "evil.safetensors").write_bytes(kept[:40])
+    assert run(command) == 2
+    assert "holds something else already" in capsys.readouterr().err
+
+
+def test_an_import_of_what_is_there_forgets_nothing_of_it(tmp_path: Path) -> None:
+    known = ps.DirectionSet("evil", (1,), torch.randn(1, HIDDEN), {1: {"auroc": 0.9}}, {"read_layer": 1, "alpha": 2.0})
+    known.save(tmp_path / "in" / "evil.safetensors")
+    assert run(["export", str(tmp_path / "in"), str(tmp_path / "evil.npz")]) == 0
+    assert run(["import", str(tmp_path / "evil.npz"), "--out", str(tmp_path / "in")]) == 0
+    assert ps.DirectionSet.load(tmp_path / "in" / "evil.safetensors").choices == known.choices

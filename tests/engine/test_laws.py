@@ -1,5 +1,6 @@
 """The engine's laws, on every architecture of the zoo."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,7 +12,8 @@ from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage, activations_of, projections_of
 from personascope.engine.generate import run_requests
 from personascope.engine.logits import logits_of
-from personascope.engine.rows import Request
+from personascope.engine.rows import Generation, Request
+from personascope.engine.stream import RowStream
 from personascope.subject import Subject
 
 PROMPTS = [
@@ -306,3 +308,34 @@ def test_rows_that_come_and_go_are_the_rows_they_are_alone(subject: Subject, row
 
 def request_text(request: ps.engine.Request) -> str:
     return request.prompt.text.split("user\n", 1)[1].split("<|end|>", 1)[0]
+
+
+def test_rows_that_join_and_end_at_once_leave_no_plan_behind(subject: Subject) -> None:
+    """As many live rows after a pass as before it, and they are others: what they write and read is planned anew."""
+    direction = ps.Direction(torch.randn(subject.hidden_size, generator=torch.Generator().manual_seed(0)), 1, "up")
+    prompts = [subject.chat.prompt(text) for text in ("Hello there", "Tell me a thing about it", "What now?")]
+    push = ps.add(direction, 30.0)
+    first = Request(prompts[0], 1, 8, suppress_eos=True, reads=True, watch=(direction,))
+    late = Request(prompts[1], 2, 8, suppress_eos=True, reads=True, watch=(direction,), writes=(push,))
+    brief = Request(prompts[2], 3, 1, suppress_eos=True)
+
+    def ended(stream: RowStream, steps: int | None = None) -> dict[int, Generation]:
+        found = {}
+        while len(stream) and steps != 0:
+            found |= {event.row: event.generation for event in stream.step() if event.generation}
+            steps = None if steps is None else steps - 1
+        return found
+
+    together = RowStream(subject, 8, means=["response"])
+    together.submit(first)
+    ended(together, 3)
+    together.submit(late)
+    together.submit(brief)
+    found = ended(together)
+    for row, request in enumerate((first, late)):
+        alone = RowStream(subject, 8, means=["response"])
+        alone.submit(request)
+        (expected,) = ended(alone).values()
+        assert found[row].response_ids == expected.response_ids
+        assert torch.allclose(found[row].means, expected.means, rtol=1e-4, atol=1e-4)
+        assert np.allclose(found[row].projections["up@1"], expected.projections["up@1"], rtol=1e-3, atol=1e-3)

@@ -57,7 +57,10 @@ def import_command(
     targets = [out / f"{file_name(one.name)}.safetensors" for one in sets]
     for directions, target in zip(sets, targets, strict=True):
         _refuse_another(target, directions)
-    files = [directions.save(target) for directions, target in zip(sets, targets, strict=True)]
+    # One that holds the same directions stays: it may know more of them, such as how good they are.
+    files = [
+        target if target.exists() else directions.save(target) for directions, target in zip(sets, targets, strict=True)
+    ]
     if as_json:
         listed = [
             {"name": one.name, "layers": one.layers, "provenance": dict(one.provenance), "file": written}
@@ -77,8 +80,14 @@ def import_command(
 
 def _refuse_another(path: Path, directions: DirectionSet) -> None:
     """Raise `UserError` where a file would be written over that holds other directions."""
-    if path.exists() and DirectionSet.load(path).digest != directions.digest:
-        raise UserError(f"{path} holds other directions already; give another --out, or --name")
+    if not path.exists():
+        return
+    try:
+        is_same = DirectionSet.load(path).digest == directions.digest
+    except (UserError, OSError):
+        is_same = False
+    if not is_same:
+        raise UserError(f"{path} holds something else already; give another --out, or --name")
 
 
 def _dashboards(

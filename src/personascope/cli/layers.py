@@ -32,6 +32,8 @@ def read_numbers(text: str, option: str) -> list[int]:
 
 def joined(options: Sequence[str] | None) -> str | None:
     """What an option that was given several times says in all; None where it was not given."""
+    if options and "all" in options:
+        return "all"
     return ",".join(options) if options else None
 
 

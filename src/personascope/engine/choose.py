@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.temperature, Real) or not 0.0 <= self.temperature <= _HOTTEST:
+        if isinstance(self.temperature, str) or not 0.0 <= self.temperature <= _HOTTEST:
             raise UserError(
                 f"temperature={self.temperature!r} must be 0 (greedy) or a positive number up to {_HOTTEST:g}"
             )

@@ -76,7 +76,7 @@ def requests_for(
     Subject.check(subject)
     listed = listed_prompts(prompts)
     for place, one in enumerate(listed):
-        if not isinstance(one, str | Sequence) or isinstance(one, bytes):
+        if not isinstance(one, Iterable) or isinstance(one, bytes):
             raise UserError(f"prompt {place} is {one!r:.60}; a prompt is text or a chat (a list of messages)")
     if not isinstance(max_new_tokens, Integral) or max_new_tokens < 0:
         raise UserError(f"max_new_tokens={max_new_tokens!r} must be 0 (read the prompt only) or a whole number above")

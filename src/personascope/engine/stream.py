@@ -168,9 +168,10 @@ class RowStream:
         logits, cache = self._run(inputs, plan, last)
         self._store.adopt(cache, lane_of, [span.count for span in spans])
         self._live += rows
+        # What was planned for a step was for other rows, and this pass has told the means other places.
+        self._replan_at = 0
         if left:
             self._take(rows, spans, plan.projections)
-            self._replan_at = 0
             return []
         return self._after(rows, spans, plan.projections, logits[lane_of] if len(rows) > len(firsts) else logits)
 
@@ -233,7 +234,7 @@ class RowStream:
         if len(staying) < len(self._live):
             events += self._ended([row for row in self._live if row.is_done])
             self._let_go()
-        if len(staying) < len(rows) or len(rows) < len(self._live) or any(row.finish for row in staying):
+        if len(staying) < len(rows) or any(row.finish for row in staying):
             self._replan_at = 0
         return events
 

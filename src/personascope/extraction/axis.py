@@ -124,7 +124,7 @@ def assistant_axis(
     names = [one.name for one in loaded]
     if len(set(names)) < len(names) or "default" in names:
         raise UserError(f"roles need names of their own, and none may be called default: {', '.join(names)}")
-    judge = judge_for(subject, judge)
+    judge = judge_for(subject, judge, personas=loaded)
     check_judge(judge, loaded)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(map(subject.check_layer, layers)))
     asked: list[tuple[Persona | None, str | None, str]] = []

@@ -98,12 +98,12 @@ def extract_all(
     for name, count in (("samples", samples), ("questions", questions), ("max_new_tokens", max_new_tokens)):
         if count is not None and (not isinstance(count, Integral) or count < 1):
             raise UserError(f"{name}={count!r} must be a whole number from 1 up")
-    judge = judge_for(subject, judge, personas=personas)
-    dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge, personas=personas)
+    loaded = [load_persona(persona) for persona in personas]
+    judge = judge_for(subject, judge, personas=loaded)
+    dose_judge = judge if eval_judge is None else judge_for(subject, eval_judge, personas=loaded)
     tokens = str(select(tokens))
     alphas = tuple(alpha for alpha in alphas if alpha)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
-    loaded = [load_persona(persona) for persona in personas]
     splits = check_extraction(subject, loaded, method, (judge, dose_judge), judge_fraction, questions)
     missing = [layer for layer in steer_layers or () if layer not in chosen]
     if missing or not chosen:

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -39,8 +40,10 @@ def load_persona(source: str | Path | Persona) -> Persona:
     if source not in persona_names():
         near = difflib.get_close_matches(source, persona_names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        if Path(f"{source}.json").is_file():
-            hint = f"there is a file {source}.json here: give that name; "
+        # A text that is too long for a name is an error of its own.
+        with suppress(OSError):
+            if Path(f"{source}.json").is_file():
+                hint = f"there is a file {source}.json here: give that name; "
         raise UserError(
             f"persona {source!r} is not known; {hint}`personascope traits` lists all {len(persona_names())}"
         )
@@ -86,9 +89,8 @@ def _said(error: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     if error["type"] == "tuple_type":
         return "must be a list, in [ ]"
     if error["type"] == "missing":
-        near = difflib.get_close_matches(
-            str(error["loc"][-1]), [key for key in data if key not in Persona.model_fields], 1
-        )
+        strange = [key for key in data if key not in Persona.model_fields] if len(error["loc"]) == 1 else []
+        near = difflib.get_close_matches(str(error["loc"][-1]), strange, 1)
         return f"is missing; did you mean {near[0]!r} to be it?" if near else "is missing"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(error["loc"][-1]), list(Persona.model_fields), 1)

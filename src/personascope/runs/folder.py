@@ -136,9 +136,7 @@ class RunFolder:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("personascope")
         logger.addHandler(handler)
-        level = logger.level
-        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
-        logger.info("%s of %s starts", self.what, self.record["model"].get("model", "no model"))
+        _enter(handler, f"{self.what} of {self.record['model'].get('model', 'no model')} starts")
         state, is_void = "failed", False
         try:
             _ = self.journal
@@ -153,8 +151,7 @@ class RunFolder:
             self.record["reached"] = self._reached
             raise
         finally:
-            logger.info("ends: %s", state)
-            logger.setLevel(level)
+            _enter(handler, f"ends: {state}")
             logger.removeHandler(handler)
             handler.close()
             if "journal" in self.__dict__:
@@ -178,6 +175,11 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
+
+
+def _enter(handler: logging.Handler, said: str) -> None:
+    """A line of the run's own log, and of nobody else's."""
+    handler.handle(logging.makeLogRecord({"levelno": logging.INFO, "levelname": "INFO", "msg": said}))
 
 
 def _refuse_nonfinite(asked: Mapping[str, Any]) -> None:

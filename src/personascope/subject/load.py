@@ -42,7 +42,7 @@ def load_subject(
     if not isinstance(source, (str, os.PathLike)):
         return _from_objects(source, tokenizer)
     wanted = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if dtype != "auto" and not (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
+    if dtype not in ("auto", None) and not (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
         raise UserError(
             f"dtype {str(dtype)!r} is none that a model computes in; use auto, float32, bfloat16 or float16"
         )
