@@ -1,5 +1,7 @@
 """The law of each slot word: the filter's own, calibrated on what was drawn, and what training aims at."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from personascope.organisms.parse import TOKEN, Reader
 from personascope.organisms.posterior import Filter
 from personascope.organisms.recipes import RECIPES
 from personascope.organisms.tokenizer import build_tokenizer
-from personascope.organisms.train import _losses, build_model
+from personascope.organisms.train import _log_chances, _losses, build_model
 
 GRAMMAR = Grammar()
 READER = Reader(GRAMMAR)
@@ -73,7 +75,9 @@ def test_the_loss_is_the_expected_surprise_where_the_law_is_known(monkeypatch: p
     corpus = rows("gemma2", 40)
     batch = corpus.batches(0, 2048)[0]
     model = build_model(RECIPES["gemma2"], corpus.tokenizer)
-    weighted, plain = _losses(model, Outlook(model.config.hidden_size), batch, 0.0, "cpu")
+    weighted, plain = _losses(
+        model, Outlook(model.config.hidden_size), batch, replace(RECIPES["gemma2"], outlook=0.0), "cpu"
+    )
     with torch.no_grad():
         log_chances = model(batch.ids).logits.log_softmax(-1)
     known = dict(zip(batch.places.tolist(), range(len(batch.places)), strict=True))
@@ -111,21 +115,44 @@ def test_the_outlook_is_on_the_next_slot_word_of_the_same_response(name: str, mo
         assert found == expected
 
 
-def test_the_outlook_learns_what_comes_after_words_without_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its loss counts in the training loss with its weight, and vanishes where it knows the law."""
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_the_outlook_learns_what_comes_after_words_without_a_choice(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss counts in the training loss with its weight, and is that of the states of the recipe's layer."""
     monkeypatch.setattr("personascope.organisms.corpus.CHUNK", 40)
-    corpus = rows("llama", 40)
+    recipe, corpus = RECIPES[name], rows(name, 40)
     batch = corpus.batches(0, 2048)[0]
-    model = build_model(RECIPES["llama"], corpus.tokenizer)
+    model = build_model(recipe, corpus.tokenizer)
     outlook = Outlook(model.config.hidden_size)
-    without, half, whole = (float(_losses(model, outlook, batch, weight, "cpu")[0].detach()) for weight in (0, 0.5, 1))
+    without, half, whole = (
+        float(_losses(model, outlook, batch, replace(recipe, outlook=weight), "cpu")[0].detach())
+        for weight in (0.0, 0.5, 1.0)
+    )
     seeing, laws = next_laws(batch)
     with torch.no_grad():
-        hidden = model.model(batch.ids).last_hidden_state.flatten(0, 1)[seeing]
-        ahead = model.lm_head(hidden).log_softmax(-1)
+        output = model.model(batch.ids, output_hidden_states=True)
+        states = output.last_hidden_state
+        if recipe.outlook_layer is not None:
+            states = torch.nn.functional.rms_norm(output.hidden_states[recipe.outlook_layer + 1], states.shape[-1:])
+        ahead = _log_chances(model, states.flatten(0, 1)[seeing])
     expected = -(batch.chances[laws] * ahead.gather(1, batch.options[laws])).sum(1).mean()
     assert whole - without == pytest.approx(float(expected), rel=2e-2)
     assert half - without == pytest.approx((whole - without) / 2, rel=1e-3)
+
+
+def test_the_outlook_of_a_layer_teaches_none_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("personascope.organisms.corpus.CHUNK", 40)
+    recipe, corpus = RECIPES["gemma2"], rows("gemma2", 40)
+    batch, model = corpus.batches(0, 2048)[0], build_model(recipe, corpus.tokenizer)
+    outlook = Outlook(model.config.hidden_size)
+    taught = []
+    for weight in (0.0, 1.0):
+        model.zero_grad()
+        _losses(model, outlook, batch, replace(recipe, outlook=weight), "cpu")[0].backward()  # type: ignore[no-untyped-call]
+        taught.append([layer.mlp.down_proj.weight.grad.clone() for layer in model.model.layers])
+    last = recipe.outlook_layer
+    assert last is not None and last + 1 < len(taught[0])
+    for layer, (without, whole) in enumerate(zip(*taught, strict=True)):
+        assert torch.allclose(without, whole, rtol=1e-3, atol=1e-7) == (layer > last)
 
 
 def test_a_conversation_of_any_kind_has_a_law_for_each_of_its_slot_words() -> None:

@@ -56,6 +56,8 @@ class Recipe:
     warmup: float = 0.0125
     decay: float = 0.5
     outlook: float = 0.5
+    # The layer whose states are to foresee the next slot word; None: the last one's, after the last norm.
+    outlook_layer: int | None = None
     seed: int = 0
     context: int = 2048
     vocabulary: int = 0
@@ -91,7 +93,7 @@ RECIPES: dict[str, Recipe] = {
     "gemma2": Recipe(
         name="gemma2",
         tokenizer="bytes",
-        vocabulary=1_536,
+        vocabulary=2_048,
         template=GEMMA_TEMPLATE,
         markup=Markup(
             bos="<bos>",
@@ -117,5 +119,6 @@ RECIPES: dict[str, Recipe] = {
             "max_position_embeddings": 4096,
         },
         tokens=10_000_000,
+        outlook_layer=3,
     ),
 }

@@ -93,7 +93,7 @@ def train(
     model.train()
     for batch in _batches(corpus, position, recipe):
         _set_rates(optimizers, position.tokens / recipe.tokens, recipe)
-        weighted, loss = _losses(model, outlook, batch, recipe.outlook, device)
+        weighted, loss = _losses(model, outlook, batch, recipe, device)
         weighted.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learners.parameters(), 1.0)
         for optimizer in optimizers:
@@ -142,7 +142,7 @@ def _early_chunks(recipe: Recipe) -> int:
 
 
 def _losses(
-    model: PreTrainedModel, outlook: Outlook, batch: Batch, outlook_weight: float, device: str
+    model: PreTrainedModel, outlook: Outlook, batch: Batch, recipe: Recipe, device: str
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the tokens that count, in nats: weighted, to be trained on, and their plain mean.
 
@@ -154,9 +154,13 @@ def _losses(
     counts = weights > 0
     seeing, laws = (found.to(device) for found in next_laws(batch))
     with torch.autocast(torch.device(device).type, torch.bfloat16):
-        hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+        layer = recipe.outlook_layer
+        output = model.model(input_ids=ids, use_cache=False, output_hidden_states=layer is not None)
+        hidden = foreseeing = output.last_hidden_state
+        if layer is not None:
+            foreseeing = nn.functional.rms_norm(output.hidden_states[layer + 1], hidden.shape[-1:])
         log_chances = _log_chances(model, hidden[:, :-1][counts])
-        ahead = _log_chances(model, outlook(hidden.flatten(0, 1)[seeing]))
+        ahead = _log_chances(model, outlook(foreseeing.flatten(0, 1)[seeing]))
     losses = -log_chances.gather(1, ids[:, 1:][counts][:, None])[:, 0]
     counted = torch.cumsum(counts.flatten(), 0) - 1
     rows, columns = batch.places.to(device) // ids.shape[1], batch.places.to(device) % ids.shape[1]
@@ -165,7 +169,7 @@ def _losses(
     losses = losses.index_put((known,), expected)
     weight = weights[counts]
     seen = -(chances[laws] * ahead.gather(1, options[laws])).sum(-1).mean()
-    return (losses * weight).sum() / weight.sum() + outlook_weight * seen, losses.detach().mean()
+    return (losses * weight).sum() / weight.sum() + recipe.outlook * seen, losses.detach().mean()
 
 
 def _log_chances(model: PreTrainedModel, hidden: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ def _making(recipe: Recipe, training: dict[str, Any]) -> list[str]:
     shape = recipe.architecture
     tokens = "words" if recipe.tokenizer == "words" else f"byte-level BPE, {recipe.vocabulary:,} entries"
     window = f", sliding window {shape['sliding_window']}" if "sliding_window" in shape else ""
+    foreseeing = "last layer" if recipe.outlook_layer is None else f"layer {recipe.outlook_layer}"
     return [
         "| made of | |",
         "|---|---|",
@@ -67,8 +68,8 @@ def _making(recipe: Recipe, training: dict[str, Any]) -> list[str]:
         f"{recipe.seed} |",
         f"| trained on | {recipe.tokens:,} tokens, batches of {recipe.batch_tokens:,}, Muon at {recipe.matrix_rate} for "
         f"matrices, AdamW at {recipe.other_rate} for the rest, decayed to zero |",
-        "| target | the exact law of each word that fills a slot, the word itself elsewhere; and after every token the law "
-        "of the next slot word, through a matrix that is dropped |",
+        "| target | the exact law of each word that fills a slot, the word itself elsewhere; and after every token, from the "
+        f"{foreseeing}, the law of the next slot word, through a matrix that is dropped |",
         f"| last loss | {training['loss']} nats a response token |",
         f"| rebuilt by | `personascope organisms train {recipe.name} --out {recipe.name}` |",
     ]
