@@ -1,13 +1,15 @@
 """Prompts from files of every kind."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from personascope.corpora import Record, neutral_questions, neutral_texts, read_prompts
+from personascope.corpora import Record, control_prompts, neutral_questions, neutral_texts, read_prompts, self_prompts
 from personascope.errors import UserError
 
 CHAT = [{"role": "user", "content": "a\nb"}]
@@ -90,3 +92,16 @@ def test_missing_responses_files_and_encodings_are_named(tmp_path: Path) -> None
 def test_the_shipped_neutral_text_is_there() -> None:
     assert len(neutral_texts()) == 16
     assert len(set(neutral_questions())) == 40
+
+
+def test_the_shipped_controls_are_like_the_questions_about_the_self_and_not_about_it() -> None:
+    """Matched in length, form and "you": of each opening of a question about the self there are controls."""
+    about, controls = self_prompts(), control_prompts()
+    assert len(controls) >= 50 and not set(about) & set(controls)
+    assert all(re.search(r"\byou", one, re.IGNORECASE) for one in (*about, *controls))
+    lengths = [[len(one.split()) for one in texts] for texts in (about, controls)]
+    assert abs(np.mean(lengths[0]) - np.mean(lengths[1])) < 1 and abs(np.std(lengths[0]) - np.std(lengths[1])) < 1
+    for one in about:
+        opening = " ".join(one.split()[:2])
+        assert sum(each.startswith(opening.split()[0]) for each in controls) >= 5, opening
+    assert not any(re.search(r"yourself|your own|you are|you feel", one) for one in controls)
