@@ -128,7 +128,11 @@ def test_what_speaks_against_a_direction_is_said_where_it_is_used(
     command = ["watch", MODEL, *both, "--prompt", "Hi", "--max-new-tokens", "4", "--layers", "2", "--layers", "3"]
     assert run([*command, "--out", str(tmp_path / "w")]) == 0
     said = capsys.readouterr().err
-    assert "note: hollow: at layer" in said and "no better than chance: AUROC 0.50" in said and "(cosine 0.10)" in said
+    assert (
+        "note: hollow: at layer" in said
+        and "not surely better than chance: AUROC 0.50" in said
+        and "(cosine 0.10)" in said
+    )
     assert said.count("note: ") == 1 + ("note: evil" in said), "one line for each set"
     assert json.loads((tmp_path / "w" / "watch.json").read_text())["layers"] == [2, 3], (
         "both layers that were asked for"

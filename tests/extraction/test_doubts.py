@@ -24,7 +24,7 @@ def test_none_where_all_is_well_or_nothing_was_measured() -> None:
 @pytest.mark.parametrize(
     ("figures", "steering", "said"),
     [
-        ({**FINE, "auroc_interval": [0.6, 1.0]}, STEERED, "no better than chance"),
+        ({**FINE, "auroc_interval": [0.6, 1.0]}, STEERED, "not surely better than chance"),
         ({**FINE, "split_half_cosine": 0.2}, STEERED, "more samples"),
         (FINE, {**STEERED, "steered": {"trait": 15.0, "trait_interval": [9.0, 22.0]}}, "does not surely bring"),
     ],

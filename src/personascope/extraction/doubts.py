@@ -13,7 +13,7 @@ def doubts(directions: DirectionSet) -> list[str]:
     interval, chance = figures.get("auroc_interval"), figures.get("auroc_null")
     if interval is not None and chance is not None and interval[0] <= chance:
         said.append(
-            f"at layer {directions.best_layer} it tells the two poles apart no better than chance: AUROC "
+            f"at layer {directions.best_layer} it tells the poles apart not surely better than chance: AUROC "
             f"{figures['auroc']:.2f}, with an interval from {interval[0]:.2f}, where shuffled labels reach {chance:.2f}"
         )
     agreement = figures.get("split_half_cosine")
