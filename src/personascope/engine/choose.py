@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class Sampling:
     top_k: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.temperature, str) or not 0.0 <= self.temperature <= _HOTTEST:
+        if not isinstance(self.temperature, SupportsFloat) or not 0.0 <= self.temperature <= _HOTTEST:
             raise UserError(
                 f"temperature={self.temperature!r} must be 0 (greedy) or a positive number up to {_HOTTEST:g}"
             )

@@ -21,18 +21,16 @@ Marks = tuple[Sequence[int], Sequence[bool]]
 
 @dataclass(frozen=True)
 class Plan:
-    """One pass: what it writes, all that reads it, and of those what reads the rows' projections, None if nothing does."""
+    """One pass: what it writes, which tokens each mean adds up, and what reads the rows' projections, None if nothing
+    does."""
 
     edits: Edits
-    readers: Sequence[Reader]
+    places: Sequence[Places]
     projections: Projections | None
 
 
 class Planner:
-    """Makes the plans of a stream, and holds what its rows' means have come to.
-
-    A plan is good for the next pass only: the means are told anew which tokens to add up.
-    """
+    """Makes the plans of a stream, and holds what its rows' means have come to."""
 
     def __init__(self, subject: Subject, means: Sequence[Selection], layers: tuple[int, ...]) -> None:
         self.subject = subject
@@ -43,7 +41,7 @@ class Planner:
     def beginnings(self, firsts: Sequence[Row], rows: Sequence[Row], spans: Sequence[Span], width: int) -> Plan:
         """A pass over what new rows begin with, right-padded to `width`. spans: each row's tokens in it, those of several
         rows at one place; firsts: by place, the row that is run for all of them."""
-        held = {span.index: span for span in reversed(spans)}
+        held = {span.index: span for span in spans}
         edits = self._editor.compile(
             (change, held[index].flat(row.so_far(change.write.tokens, row.given), width))
             for index, row in enumerate(firsts)
@@ -90,7 +88,12 @@ class Planner:
                 if is_held:
                     may_sink = row.may_sink(selection)[-1:] if row.ran < row.given else _NO_SINK
                     entries.append((row.slot, [index], may_sink))
-        return self._reading(self._editor.compile(written), rows, read), good
+        return Plan(self._editor.compile(written), _places(read), self._projections(rows)), good
+
+    def readers(self, plan: Plan) -> list[Reader]:
+        """All that reads a pass of this plan."""
+        self._sums.places = plan.places
+        return [self._sums, *([plan.projections] if plan.projections else [])]
 
     def take(self, rows: Sequence[Row]) -> list[Tensor | None]:
         """The means of rows that are done, None where a row asked for none; their places are free again."""
@@ -114,12 +117,7 @@ class Planner:
             ]
             for selection in self.means
         ]
-        return self._reading(edits, rows, read)
-
-    def _reading(self, edits: Edits, rows: Sequence[Row], read: Sequence[Sequence[Entry]]) -> Plan:
-        self._sums.places = [Places.of(entries) for entries in read]
-        projections = self._projections(rows)
-        return Plan(edits, [self._sums, *([projections] if projections else [])], projections)
+        return Plan(edits, _places(read), self._projections(rows))
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
         """The reader of everything these rows watch."""
@@ -131,3 +129,7 @@ class Planner:
             row.columns = projections.columns_for(row.request.watch)
             row.keys = [projections.columns[column] for column in row.columns]
         return projections
+
+
+def _places(read: Sequence[Sequence[Entry]]) -> list[Places]:
+    return [Places.of(entries) for entries in read]

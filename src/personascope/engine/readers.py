@@ -104,6 +104,7 @@ class Places:
     slots: Tensor
     may_sink: Tensor | None
     ones: Tensor
+    _copies: dict[torch.device, "Places"] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Places":
@@ -111,6 +112,15 @@ class Places:
         slots = torch.tensor([slot for slot, places, _ in entries for _ in places], dtype=torch.long)
         may_sink = torch.tensor([sink for _, _, sinks in entries for sink in sinks], dtype=torch.bool)
         return cls(flat, slots, may_sink if may_sink.any() else None, torch.ones(len(flat)))
+
+    def on(self, device: torch.device) -> "Places":
+        """The same on a device, copied there once for all layers and passes."""
+        if self.flat.device == device:
+            return self
+        if device not in self._copies:
+            may_sink = None if self.may_sink is None else self.may_sink.to(device)
+            self._copies[device] = Places(self.flat.to(device), self.slots.to(device), may_sink, self.ones.to(device))
+        return self._copies[device]
 
 
 @dataclass
@@ -159,14 +169,14 @@ class Means:
 
     def read(self, layer: int, stream: Tensor) -> None:
         flat = stream.reshape(-1, stream.shape[-1])
-        for selection, places in enumerate(self.places):
+        for selection, told in enumerate(self.places):
+            places = told.on(flat.device)
             for start in range(0, len(places.flat), _CHUNK):
                 part = slice(start, start + _CHUNK)
-                rows = flat.index_select(0, places.flat[part].to(flat.device)).float()
-                slots = places.slots[part].to(flat.device)
-                weights = places.ones[part].to(flat.device)
+                rows = flat.index_select(0, places.flat[part]).float()
+                slots, weights = places.slots[part], places.ones[part]
                 if places.may_sink is not None:
-                    is_sink = places.may_sink[part].to(flat.device) & (rows.norm(dim=1) > self._limits[layer])
+                    is_sink = places.may_sink[part] & (rows.norm(dim=1) > self._limits[layer])
                     weights = weights.masked_fill(is_sink, 0.0)
                     rows = rows * weights[:, None]
                 self._sums[layer][selection].index_add_(0, slots, rows)

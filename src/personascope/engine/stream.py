@@ -168,7 +168,7 @@ class RowStream:
         logits, cache = self._run(inputs, plan, last)
         self._store.adopt(cache, lane_of, [span.count for span in spans])
         self._live += rows
-        # What was planned for a step was for other rows, and this pass has told the means other places.
+        # What was planned for a step was for other rows.
         self._replan_at = 0
         if left:
             self._take(rows, spans, plan.projections)
@@ -216,8 +216,9 @@ class RowStream:
 
         last: where in the flattened batch the rows' last tokens are, None if each row has a single one.
         """
-        layers = {*plan.edits, *(layer for reader in plan.readers for layer in reader.layers)}
-        visitors = {layer: visitor(layer, plan.readers, plan.edits) for layer in layers}
+        readers = self._planner.readers(plan)
+        layers = {*plan.edits, *(layer for reader in readers for layer in reader.layers)}
+        visitors = {layer: visitor(layer, readers, plan.edits) for layer in layers}
         output = run(self.subject, inputs, visitors, None if last is None else partial(picked, last))
         logits = output.logits[:, -1] if last is None else output.logits[0]
         return logits.float(), getattr(output, "past_key_values", None)

@@ -123,9 +123,7 @@ def _for_writing(tokens: str | Selection) -> Selection:
 
 def per_row(steer: Sequence[Any] | None, rows: int) -> list[tuple[Write, ...]]:
     """Each row's writes: one list for all of them, or a list of lists. Raises `UserError` on a wrong count."""
-    if isinstance(steer, Write):
-        steer = [steer]
-    steer = [steer] if isinstance(steer, Direction) else list(steer or ())
+    steer = [steer] if isinstance(steer, Write | Direction) else list(steer or ())
     if any(isinstance(one, Direction | DirectionSet) for one in steer):
         raise UserError("steer takes writes, not bare directions; say how far, such as ps.add(direction, 1.0)")
     if not steer:
