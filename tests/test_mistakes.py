@@ -10,6 +10,7 @@ import personascope as ps
 from personascope.subject import Subject
 
 ONE = ps.Direction(torch.ones(64), 1, "up")
+SET = ps.DirectionSet("up", (1,), torch.ones(1, 64))
 MISTAKES: dict[str, tuple[Callable[[Subject], Any], str]] = {
     "a number for a model": (lambda _: ps.load(3), "3 is no model; give a Hugging Face id"),
     "integers to compute in": (lambda _: ps.load("organism:llama", dtype="int8"), "is none that a model computes in"),
@@ -21,6 +22,11 @@ MISTAKES: dict[str, tuple[Callable[[Subject], Any], str]] = {
     "a name to extract from": (lambda _: ps.extract("organism:llama", "evil"), "is no loaded subject"),
     "a name to read": (lambda _: ps.activations("gpt2", ["Hi"], [1]), "is no loaded subject"),
     "a name to watch": (lambda _: ps.watch("gpt2", [], ["Hi"]), "is no loaded subject"),
+    "a number for an SAE": (lambda _: ps.load_sae(3), "3 is no SAE"),
+    "no temperature": (lambda s: ps.generate(s, "Hi", temperature=None), "temperature=None"),
+    "text for records": (lambda s: ps.screen(s, [SET], ["Hi"]), r"'Hi' is no record; write ps\.Record"),
+    "a set for a list of sets": (lambda s: ps.screen(s, SET, [ps.Record("Hi", "Ho")]), "a list of direction sets"),
+    "directions for sets": (lambda s: ps.diff(s, s, [ONE], [ps.Record("Hi")]), "a list of direction sets"),
     "a name to compare": (lambda s: ps.diff(s, "gpt2", [], ["Hi"]), "is no loaded subject"),
     "several personas for one": (lambda s: ps.extract(s, ["evil", "pirate"]), "is no persona"),
     "a description for a persona": (lambda s: ps.extract(s, "someone who " * 40), "is not known"),
@@ -35,7 +41,7 @@ MISTAKES: dict[str, tuple[Callable[[Subject], Any], str]] = {
         "steer takes writes, not bare directions",
     ),
     "a set without a dose": (
-        lambda s: ps.generate(s, "Hi", steer=ps.DirectionSet("up", (1,), torch.ones(1, 64))),
+        lambda s: ps.generate(s, "Hi", steer=SET),
         "steer takes writes, not bare directions",
     ),
     "numbers for prompts": (lambda s: ps.generate(s, [1, 2]), "prompt 0 is 1; a prompt is text"),

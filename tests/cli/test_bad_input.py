@@ -74,6 +74,12 @@ def with_(*more: str, without: tuple[str, ...] = ()) -> list[str]:
 
 
 CASES = {
+    "an empty list of layers": (
+        ["extract", MODEL, "--trait", "evil", "--layers", "", "--out", "x"],
+        2,
+        "cannot be read",
+    ),
+    "no command of a group": (["features", "mime"], 2, "Did you mean 'mine'? see"),
     "no command of that name": (["wach"], 2, "there is no command 'wach'; did you mean 'watch'?"),
     "an argument is missing": (["watch", MODEL], 2, "'--directions'"),
     "an option is no number": (with_("--seed", "x"), 2, "'--seed'"),

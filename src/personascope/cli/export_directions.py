@@ -29,7 +29,7 @@ def export_command(
     as_json: JsonOption = False,
 ) -> None:
     """Write directions for llama.cpp, repeng, persona-vectors or numpy."""
-    layers = joined(layers_given)
+    layers = None if layers_given is None else joined(layers_given)
     sets = load_directions(directions)
     chosen = [one for one in sets if trait in (None, one.name)]
     if len(chosen) != 1:

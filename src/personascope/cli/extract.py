@@ -110,7 +110,7 @@ def extract_command(
 ) -> None:
     """Extract directions and write them, with their quality, into a run folder."""
     quiet_libraries()
-    layers = joined(layers_given) or "all"
+    layers = "all" if layers_given is None else joined(layers_given)
     personas = [load_persona(one) for one in trait]
     selections = tokens or ["response"]
     given = read_rollouts(rollouts, personas[0].name) if rollouts is not None else None

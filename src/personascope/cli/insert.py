@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from personascope.cli.doubts import say_doubts
 from personascope.cli.insertion_estimate import estimate_insertion
 from personascope.cli.insertion_tables import print_doses, print_inserted
 from personascope.cli.layers import read_numbers
@@ -113,6 +114,7 @@ def ask(
     at = None if points is None else read_numbers(points, "--points")
     arms = tuple(dict.fromkeys(arm or ARMS))
     given = load_directions(directions) if directions else []
+    say_doubts(given)
     if persona and not steer:
         raise UserError("--persona is for judging what --steer brings; give --steer too, or leave it out")
     subject = load(model, device=device, dtype=dtype)

@@ -30,11 +30,9 @@ def read_numbers(text: str, option: str) -> list[int]:
     return sorted(found)
 
 
-def joined(options: Sequence[str] | None) -> str | None:
-    """What an option that was given several times says in all; None where it was not given."""
-    if options and "all" in options:
-        return "all"
-    return ",".join(options) if options else None
+def joined(options: Sequence[str]) -> str:
+    """What an option that was given several times says in all."""
+    return "all" if "all" in options else ",".join(options)
 
 
 def parse_layers(text: str | None, n_layers: int) -> list[int] | None:

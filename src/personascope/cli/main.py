@@ -62,7 +62,8 @@ def run(arguments: list[str]) -> int:
             print(error)
             return 0
         command = " ".join(["personascope", *(one for one in arguments[:1] if one in _COMMANDS)])
-        return _complain(f"{error.format_message().rstrip('.?')}; see `{command} --help`", 2)  # type: ignore[attr-defined]
+        said = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        return _complain(f"{said}{'' if said.endswith('?') else ';'} see `{command} --help`", 2)
     except PersonascopeError as error:
         return _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):

@@ -83,7 +83,7 @@ def watch_command(
 ) -> None:
     """Watch traits token by token and write a run folder with a page."""
     quiet_libraries()
-    layers = joined(layers_given)
+    layers = None if layers_given is None else joined(layers_given)
     if responses is not None and (prompt or prompts):
         raise UserError("--responses is read and nothing sampled; give --prompt and --prompts in a run of their own")
     records = gather(prompt, responses or prompts, needs_response=responses is not None)
@@ -202,7 +202,11 @@ def _print(found: Watch, page: Path, as_json: bool) -> None:
             rows.append(
                 [row.label[:56], str(len(row.generation.response_ids)), strongest, str(len(row.points)), confirmed]
             )
-        table("", ["prompt", "tokens", "strongest trait (mean z)", "decision points", "confirmed"], rows)
+        table(
+            "",
+            ["prompt", "tokens", f"strongest trait (mean z from {_STRONG:g} up)", "decision points", "confirmed"],
+            rows,
+        )
         print(f"\nreport  {page}")
     if failed:
         raise NonFinite(f"{len(failed)} of {len(found.rows)} rows failed; the first: {failed[0].generation.error}")

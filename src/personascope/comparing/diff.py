@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from personascope.comparing.projecting import Asking, check_names, own_responses, response_projections
+from personascope.comparing.projecting import Asking, check_given, check_names, own_responses, response_projections
 from personascope.corpora import Record
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
@@ -72,6 +72,7 @@ def diff(
     """
     Subject.check(base)
     Subject.check(tuned)
+    check_given(directions, prompts)
     if not prompts:
         raise UserError("there are no prompts to compare on; give at least one")
     if not directions:

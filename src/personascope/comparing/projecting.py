@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personascope.directions import Direction
+from personascope.corpora import Record
+from personascope.directions import Direction, DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage, projections_of
@@ -14,6 +15,19 @@ from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Request, duplicates
 from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
+
+
+def check_given(directions: Sequence[DirectionSet], records: Sequence[Record]) -> None:
+    """Raise `UserError` unless these are lists of direction sets and of records."""
+    if isinstance(directions, DirectionSet) or not all(isinstance(one, DirectionSet) for one in directions):
+        raise UserError(
+            "directions takes a list of direction sets, such as [evil], as extract and load_directions make"
+        )
+    strange = next((one for one in records if not isinstance(one, Record)), None)
+    if strange is not None:
+        raise UserError(
+            f"{strange!r:.60} is no record; write ps.Record(prompt, response), the response where there is one"
+        )
 
 
 def check_names(directions: Sequence[Direction]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from personascope.comparing.projecting import Asking, check_names, own_responses, response_projections
+from personascope.comparing.projecting import Asking, check_given, check_names, own_responses, response_projections
 from personascope.corpora import Record
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
@@ -79,6 +79,7 @@ def screen(
     Source: persona vectors (Chen et al., 2025), projection difference.
     """
     Subject.check(subject)
+    check_given(directions, records)
     if not records:
         raise UserError("the dataset is empty; give samples with a prompt and a response")
     missing = [number for number, one in enumerate(records) if one.response is None]

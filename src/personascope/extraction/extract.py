@@ -224,7 +224,7 @@ def extract_given(
     """
     loaded = load_persona(persona)
     check_fraction(judge_fraction)
-    judge = judge_for(subject, judge, personas=[persona])
+    judge = judge_for(subject, judge, personas=[loaded])
     kept = readable(given)
     is_scored = any(one.is_scored for one in kept)
     remarks = _remarks(loaded, kept, is_scored, judge)

@@ -49,6 +49,8 @@ def load_sae(
     Raises `UserError` where there is no such SAE, where several fit, and on files that are damaged, of another kind, or of
     another place than the residual stream.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise UserError(f"{source!r:.60} is no SAE; give organism:llama, a file, a folder or a Hugging Face repository")
     if layer is not None and layer < 0:
         raise UserError(f"layer={layer} is not a layer; they count from 0")
     if str(source).startswith(_ORGANISM):

@@ -47,7 +47,9 @@ def load_subject(
             f"dtype {str(dtype)!r} is none that a model computes in; use auto, float32, bfloat16 or float16"
         )
     name = str(source)
-    if name.startswith((".", "~", os.sep)) and not Path(name).exists():
+    if name.startswith("~"):
+        name = os.path.expanduser(name)
+    if name.startswith((".", os.sep)) and not Path(name).exists():
         raise UserError(f"the folder {name} does not exist; give one that holds a model, or a Hugging Face id")
     folder = organism_folder(name.removeprefix(_ORGANISM)) if name.startswith(_ORGANISM) else name
     settings: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}

@@ -20,17 +20,8 @@ from personascope.validation.persisting import agreement
 from personascope.validation.screening import rank_correlation
 from personascope.validation.tables import table
 
-# By how a line of the summary begins, why it may fall short.
-_WHY = {
-    "reading without": "not for want of knowledge: a ridge read the posterior within 0.003 off an organism of this grammar. "
-    "The mean difference also takes up what else moves along it, at a sentence's first words and inside words of several "
-    "pieces (`docs/decisions/010-organisms-look-ahead.md`).",
-    "after steering": "480 rows know a share to about ±0.03, by a rough estimate.",
-    "screening": "four personas with three thirds each: one pair of thirds in another order costs 0.125.",
-    "half-lives: slope": "the longest half-lives decide, and they are known to within a factor of two.",
-    "roles told apart without their instruction, by single": "a conversation may well have left its role where it is cut; "
-    "the exact posterior, given the same turns, names the role at {known:.3f} of the points.",
-}
+# Two standard errors of the share in one row: of n rows a share is known to this over √n, by a rough estimate.
+_SHARE_KNOWN = 0.7
 
 
 def summary(figures: Figures) -> list[str]:
@@ -112,15 +103,30 @@ def summary(figures: Figures) -> list[str]:
             *_reached((one.persona, one.no_role - one.unsteered, BROUGHT / 5) for one in figures.inserted.signed),
         ],
     ]
-    return [*table("to reach|reached|falls short by", rows), *_why(rows, figures.inserted.known)]
+    return [*table("to reach|reached|falls short by", rows), *_why(rows, figures)]
 
 
-def _why(rows: Iterable[Sequence[str]], known: float) -> list[str]:
+def _why(rows: Iterable[Sequence[str]], figures: Figures) -> list[str]:
     """A line for each that falls short and of which it is known why."""
+    longest = max(figures.persisting, key=lambda one: one.half_life.estimate)
+    # By how a line of the summary begins.
+    known = {
+        "reading without": "not for want of knowledge: a ridge read the posterior within 0.003 off an organism of this "
+        "grammar. The mean difference also takes up what else moves along it, at a sentence's first words and inside words "
+        "of several pieces (`docs/decisions/010-organisms-look-ahead.md`).",
+        "after steering": f"{figures.afterglow[0].rows} rows know a share to about "
+        f"±{_SHARE_KNOWN / figures.afterglow[0].rows ** 0.5:.2f}, by a rough estimate.",
+        "screening": f"of {len({one.persona for one in figures.thirds})} personas with three thirds each, two thirds in "
+        f"another order cost {0.5 / len({one.persona for one in figures.thirds}):g}.",
+        "half-lives: slope": f"the longest half-lives decide, and they are known least: that of {longest.persona} lies "
+        f"between {longest.half_life.low:.0f} and {longest.half_life.high:.0f} tokens.",
+        "roles told apart without their instruction, by single": "a conversation may well have left its role where it is "
+        f"cut; the exact posterior, given the same turns, names the role at {figures.inserted.known:.3f} of the points.",
+    }
     said = [
-        f"- {what} – {why.format(known=known)}"
+        f"- {what} – {why}"
         for what, _, short in rows
-        for beginning, why in _WHY.items()
+        for beginning, why in known.items()
         if short != "–" and what.startswith(beginning)
     ]
     return ["", "Why some fall short:", "", *said] if said else []
