@@ -118,6 +118,8 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
     text = card.card(figures)
     assert "| reading without a system prompt: within 0.02 of the posterior | 3 of 3 | – |" in text
     assert "| reading under system prompts: within 0.02 of the posterior | 0 of 3 | pirate 0.470" in text
+    why = text[text.index("Why some fall short:") : text.index("### Reading")]
+    assert "names the role at 0.930 of the points" in why and "reading without" not in why, "only of what falls short"
     assert "steering: share ≥ 0.6 at well-formed ≥ 0.75 | 0 of 3" in text
     assert "recommended dose: at least 0.9 of the best found by brute force | no | 0.150 |" in text
     assert "| pirate | 4, 1 | 60.0 | 3, 1.5 | 80.0 | 0.75 | 0.900 | 0.950 | 0.89 |" in text

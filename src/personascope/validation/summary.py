@@ -1,5 +1,6 @@
 """What an organism was to reach, and by how many personas it was."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from personascope.validation.figures import (
@@ -108,28 +109,39 @@ def summary(figures: Figures) -> list[str]:
 
 def _why(rows: Iterable[Sequence[str]], figures: Figures) -> list[str]:
     """A line for each that falls short and of which it is known why."""
-    longest = max(figures.persisting, key=lambda one: one.half_life.estimate)
-    # By how a line of the summary begins.
-    known = {
-        "reading without": "not for want of knowledge: a ridge read the posterior within 0.003 off an organism of this "
-        "grammar. The mean difference also takes up what else moves along it, at a sentence's first words and inside words "
-        "of several pieces (`docs/decisions/010-organisms-look-ahead.md`).",
-        "after steering": f"{figures.afterglow[0].rows} rows know a share to about "
-        f"±{_SHARE_KNOWN / figures.afterglow[0].rows ** 0.5:.2f}, by a rough estimate.",
-        "screening": f"of {len({one.persona for one in figures.thirds})} personas with three thirds each, two thirds in "
-        f"another order cost {0.5 / len({one.persona for one in figures.thirds}):g}.",
-        "half-lives: slope": f"the longest half-lives decide, and they are known least: that of {longest.persona} lies "
-        f"between {longest.half_life.low:.0f} and {longest.half_life.high:.0f} tokens.",
-        "roles told apart without their instruction, by single": "a conversation may well have left its role where it is "
-        f"cut; the exact posterior, given the same turns, names the role at {figures.inserted.known:.3f} of the points.",
-    }
-    said = [
-        f"- {what} – {why}"
-        for what, _, short in rows
-        for beginning, why in known.items()
-        if short != "–" and what.startswith(beginning)
-    ]
+    reasons = [(what, _reason(what, figures)) for what, _, short in rows if short != "–"]
+    said = [f"- {what} – {reason}" for what, reason in reasons if reason]
     return ["", "Why some fall short:", "", *said] if said else []
+
+
+def _reason(what: str, figures: Figures) -> str:
+    """Why a line of the summary may fall short; nothing where that is not known."""
+    if what.startswith("reading without"):
+        return (
+            "not for want of knowledge: a ridge read the posterior within 0.003 off an organism of this grammar. The mean "
+            "difference also takes up what else moves along it, at a sentence's first words and inside words of several "
+            "pieces (`docs/decisions/010-organisms-look-ahead.md`)."
+        )
+    if what.startswith("after steering"):
+        rows = figures.afterglow[0].rows
+        return f"{rows} rows know a share to about ±{_SHARE_KNOWN / rows**0.5:.2f}, by a rough estimate."
+    if what.startswith("screening"):
+        personas = len({one.persona for one in figures.thirds})
+        return f"of {personas} personas with three thirds each, two thirds in another order cost {0.5 / personas:g}."
+    lives = [one for one in figures.persisting if math.isfinite(one.half_life.estimate)]
+    if what.startswith("half-lives: slope") and lives:
+        longest = max(lives, key=lambda one: one.half_life.estimate)
+        low, high = longest.half_life.low, longest.half_life.high
+        return (
+            f"the longest half-lives decide, and they are known least: that of {longest.persona} lies between {low:.0f} and "
+            f"{high:.0f} tokens."
+        )
+    if what.startswith("roles told apart without their instruction, by single"):
+        return (
+            "a conversation may well have left its role where it is cut; the exact posterior, given the same turns, names "
+            f"the role at {figures.inserted.known:.3f} of the points."
+        )
+    return ""
 
 
 def _reached(checks: Iterable[tuple[str, float, float]]) -> list[str]:
