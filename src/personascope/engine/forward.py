@@ -11,8 +11,9 @@ from torch import Tensor
 from personascope.directions import Direction
 from personascope.engine.edits import Editor, Edits, changes
 from personascope.engine.hooks import Visitor, run
+from personascope.engine.means import Means, Places
 from personascope.engine.norms import sinks
-from personascope.engine.readers import Activations, Mapped, Means, Places, Projections, Reader, When, visit
+from personascope.engine.readers import Activations, Mapped, Projections, Reader, When, visit
 from personascope.engine.selection import Layout, Selection, select
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import Write, check_width

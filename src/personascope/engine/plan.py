@@ -7,7 +7,8 @@ from torch import Tensor
 
 from personascope.directions import Direction
 from personascope.engine.edits import Change, Editor, Edits
-from personascope.engine.readers import Entry, Means, Places, Projections, Reader
+from personascope.engine.means import Entry, Means, Places
+from personascope.engine.readers import Projections, Reader
 from personascope.engine.row import Row
 from personascope.engine.selection import Selection
 from personascope.engine.spans import Span
@@ -101,9 +102,12 @@ class Planner:
         means = iter(self._sums.take(slots) if slots else ())
         return [None if row.slot is None else next(means) for row in rows]
 
-    def forget(self, rows: Sequence[Row]) -> None:
-        """Drop what was kept for the writes of rows that leave."""
+    def let_go(self, rows: Sequence[Row], staying: Sequence[Row]) -> None:
+        """Drop what was kept for the writes of rows that leave, and hold the others' sums in their order."""
         self._editor.forget([change for row in rows for change in row.changes])
+        if any(row.slot is not None for row in staying):
+            for row, slot in zip(staying, self._sums.settle([row.slot for row in staying]), strict=True):
+                row.slot = slot
 
     def _plan(self, edits: Edits, rows: Sequence[Row], marks: Callable[[int, Row, Selection], Marks | None]) -> Plan:
         """marks: which tokens of the pass a selection holds of each row that asks for means."""

@@ -1,4 +1,4 @@
-"""Reading the residual stream during a forward pass: projections, means and activations."""
+"""Reading the residual stream during a forward pass: projections, activations, and what is made of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from personascope.directions import Direction
-from personascope.engine.norms import SINK_RATIO, median_norm
 from personascope.subject import Subject
 
 # Rows of activations that are turned to float32 at once, so that reading never doubles a long pass's memory.
-_CHUNK = 4096
+CHUNK = 4096
 
 When = Literal["before", "after"]
 
@@ -70,10 +69,10 @@ class Projections:
         units = self._units[layer]
         flat = stream.reshape(-1, stream.shape[-1])
         out = torch.empty(len(flat), units.shape[1] + 1, device=stream.device)
-        for start in range(0, len(flat), _CHUNK):
-            rows = flat[start : start + _CHUNK].float()
-            torch.matmul(rows, units, out=out[start : start + _CHUNK, :-1])
-            torch.linalg.vector_norm(rows, dim=1, out=out[start : start + _CHUNK, -1])
+        for start in range(0, len(flat), CHUNK):
+            rows = flat[start : start + CHUNK].float()
+            torch.matmul(rows, units, out=out[start : start + CHUNK, :-1])
+            torch.linalg.vector_norm(rows, dim=1, out=out[start : start + CHUNK, -1])
         self._read[layer] = out.view(*stream.shape[:-1], -1)
 
     def columns_for(self, directions: Sequence[Direction]) -> list[int]:
@@ -88,111 +87,6 @@ class Projections:
         whole = torch.cat([part.to(parts[-1].device) for part in parts], dim=2).cpu().numpy()
         self._read.clear()
         return np.asarray(whole)
-
-
-# A row's tokens to add up: its slot, their places in the flattened batch, and for each whether the mean leaves it out if it
-# is a sink.
-Entry = tuple[int, Sequence[int], Sequence[bool]]
-
-
-@dataclass(frozen=True)
-class Places:
-    """Tokens to add up for one selection: their places in the flattened batch, the slot each belongs to, and whether
-    it is left out where its norm is a sink's, None if none ever is. ones: what each counts for."""
-
-    flat: Tensor
-    slots: Tensor
-    may_sink: Tensor | None
-    ones: Tensor
-    _copies: dict[torch.device, "Places"] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of(cls, entries: Sequence[Entry]) -> "Places":
-        flat = torch.tensor([place for _, places, _ in entries for place in places], dtype=torch.long)
-        slots = torch.tensor([slot for slot, places, _ in entries for _ in places], dtype=torch.long)
-        may_sink = torch.tensor([sink for _, _, sinks in entries for sink in sinks], dtype=torch.bool)
-        return cls(flat, slots, may_sink if may_sink.any() else None, torch.ones(len(flat)))
-
-    def on(self, device: torch.device) -> "Places":
-        """The same on a device, copied there once for all layers and passes."""
-        if self.flat.device == device:
-            return self
-        if device not in self._copies:
-            may_sink = None if self.may_sink is None else self.may_sink.to(device)
-            self._copies[device] = Places(self.flat.to(device), self.slots.to(device), may_sink, self.ones.to(device))
-        return self._copies[device]
-
-
-@dataclass
-class Means:
-    """Mean activations over selected tokens, summed on the device while rows grow: nothing is kept per token.
-
-    Every row has a slot from `open` to `take`. Give `places` before each pass, one per selection. BOS and attention
-    sinks in the prompt are left out: they have many times the median norm and would drown the rest.
-    """
-
-    chosen: tuple[int, ...]
-    selections: int
-    subject: Subject
-    when: When = "before"
-    places: Sequence[Places] = ()
-    _sums: dict[int, Tensor] = field(default_factory=dict)
-    _counts: dict[int, Tensor] = field(default_factory=dict)
-    _limits: dict[int, float] = field(default_factory=dict)
-    _free: list[int] = field(default_factory=list)
-    _slots: int = 0
-
-    @property
-    def layers(self) -> Sequence[int]:
-        return self.chosen if any(len(one.flat) for one in self.places) else ()
-
-    def open(self) -> int:
-        """A slot for a row, its sums zero."""
-        if not self._limits:
-            # Measured here and not while reading: a pass cannot run inside another pass's hook.
-            self._limits = {layer: SINK_RATIO * median_norm(self.subject, layer) for layer in self.chosen}
-        if not self._free:
-            self._grow(max(16, 2 * self._slots))
-        return self._free.pop()
-
-    def _grow(self, slots: int) -> None:
-        for layer in self.chosen:
-            device = self.subject.layer_device(layer)
-            # Each selection's slots in one block: adding to rows that lie apart takes twice as long.
-            sums = torch.zeros(self.selections, slots, self.subject.hidden_size, device=device)
-            counts = torch.zeros(self.selections, slots, device=device)
-            if self._slots:
-                sums[:, : self._slots], counts[:, : self._slots] = self._sums[layer], self._counts[layer]
-            self._sums[layer], self._counts[layer] = sums, counts
-        self._free += range(slots - 1, self._slots - 1, -1)
-        self._slots = slots
-
-    def read(self, layer: int, stream: Tensor) -> None:
-        flat = stream.reshape(-1, stream.shape[-1])
-        for selection, told in enumerate(self.places):
-            places = told.on(flat.device)
-            for start in range(0, len(places.flat), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                rows = flat.index_select(0, places.flat[part]).float()
-                slots, weights = places.slots[part], places.ones[part]
-                if places.may_sink is not None:
-                    is_sink = places.may_sink[part] & (rows.norm(dim=1) > self._limits[layer])
-                    weights = weights.masked_fill(is_sink, 0.0)
-                    rows = rows * weights[:, None]
-                self._sums[layer][selection].index_add_(0, slots, rows)
-                self._counts[layer][selection].index_add_(0, slots, weights)
-
-    def take(self, slots: Sequence[int]) -> list[Tensor]:
-        """Each row's means [layers, selections, hidden] on the CPU, NaN where a selection had no token; frees the slots."""
-        means = []
-        for layer in self.chosen:
-            held = torch.tensor(slots, dtype=torch.long, device=self._sums[layer].device)
-            means.append((self._sums[layer][:, held] / self._counts[layer][:, held, None]).transpose(0, 1).cpu())
-            self._sums[layer][:, held] = 0.0
-            self._counts[layer][:, held] = 0.0
-        self._free += slots
-        # Copies, so that no row keeps the others' alive.
-        return [row.clone() for row in torch.stack(means, dim=1)]
 
 
 @dataclass
@@ -239,7 +133,7 @@ class Mapped:
         flat = stream.reshape(-1, stream.shape[-1])
         places = self.places.to(flat.device)
         self._read = [
-            self.function(flat[places[start : start + _CHUNK]]) for start in range(0, max(1, len(places)), _CHUNK)
+            self.function(flat[places[start : start + CHUNK]]) for start in range(0, max(1, len(places)), CHUNK)
         ]
 
     def collect(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.edits import changes
-from personascope.engine.forward import Passage, means_of, visitor
+from personascope.engine.forward import Passage, default_tokens, means_of, visitor
 from personascope.engine.hooks import run
 from personascope.engine.lanes import lanes
 from personascope.engine.logits import picked
@@ -25,7 +25,6 @@ from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
 from personascope.subject import Subject
 
-_PREFILL_TOKENS = 8_192
 # Rows join once this part of the places is free.
 _JOINING = 16
 
@@ -143,7 +142,7 @@ class RowStream:
             return events + self._prefill(lanes(joining, can_part=False)[0])
         whole, parted = lanes(joining, can_part=self._store.joins and self._store.caches)
         for kind, left in ((whole, 0), (parted, 1)):
-            for group in batches([lane[0].given for lane in kind], _PREFILL_TOKENS):
+            for group in batches([lane[0].given for lane in kind], default_tokens(self.subject)):
                 events += self._prefill([kind[index] for index in group], left)
         return events
 
@@ -276,9 +275,10 @@ class RowStream:
                     order[place] = last
             else:
                 place += 1
-        self._planner.forget([row for row in self._live if row.is_done])
+        staying = [self._live[index] for index in order]
+        self._planner.let_go([row for row in self._live if row.is_done], staying)
         self._store.select(order)
-        self._live = [self._live[index] for index in order]
+        self._live = staying
 
     def _ended(self, rows: Sequence[Row]) -> list[Event]:
         """What rows that are done came to."""
