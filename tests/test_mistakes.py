@@ -48,6 +48,7 @@ MISTAKES: dict[str, tuple[Callable[[Subject], Any], str]] = {
     "nothing for a prompt": (lambda s: ps.generate(s, ["a", None]), "prompt 1 is None"),
     "text for a length": (lambda s: ps.generate(s, "Hi", max_new_tokens="5"), "max_new_tokens='5'"),
     "text for a temperature": (lambda s: ps.generate(s, "Hi", temperature="hot"), "temperature='hot'"),
+    "a number for an experiment": (lambda _: ps.transfer(3), "3 is no experiment"),
     "text for a dose": (lambda _: ps.add(ONE, "1.0"), "alpha='1.0' is not a finite number"),
 }
 

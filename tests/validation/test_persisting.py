@@ -21,20 +21,24 @@ def test_stickiness_is_found_in_text_of_the_grammar(llama: Subject) -> None:
     arm = Arm("prompted", "x@0", "natural", {}, ("",) * count, texts, np.zeros(count, dtype=bool), (None,) * count)
     labels = sentences(llama.truth, arm)
     for name in grammar.personas[1:]:
-        assert learned_stickiness(llama.truth, labels, name) == pytest.approx(grammar.stickiness[name], abs=0.09), name
+        learned = learned_stickiness(llama.truth, labels, name, range(count))
+        assert learned.estimate == pytest.approx(grammar.stickiness[name], abs=0.09), name
+        assert learned.low < learned.estimate < learned.high and learned.high - learned.low < 0.2, name
 
 
 def test_too_few_sentences_tell_nothing(llama: Subject) -> None:
     assert llama.truth is not None
-    assert math.isnan(learned_stickiness(llama.truth, [[(1, 9), (1, 9)]], "evil"))
+    assert math.isnan(learned_stickiness(llama.truth, [[(1, 9), (1, 9)]], "evil", [0]).estimate)
+
+
+def about(value: float, spread: float = 1.0) -> Interval:
+    return Interval(value, value / spread, value * spread)
 
 
 def test_agreement_is_one_where_half_lives_are_the_chains() -> None:
     def one(learned: float, factor: float) -> Persisting:
         life = 10 * math.log(2) / -math.log(learned)
-        return Persisting(
-            "p", learned, learned, Interval(life * factor, life * factor * 0.8, life * factor * 1.25), life, 10, 128
-        )
+        return Persisting("p", learned, about(learned), about(life * factor, 1.25), about(life), 10, 128)
 
     found = agreement([one(learned, 1.3) for learned in (0.3, 0.5, 0.6, 0.7, 0.85, 0.95)])
     assert found.rank == pytest.approx(1) and found.apart == pytest.approx(1)
@@ -55,9 +59,7 @@ def test_a_chain_of_sentences_lasts_about_as_long_as_its_powers_say(stickiness: 
 
 def test_a_long_life_that_is_hardly_known_weighs_little() -> None:
     def one(predicted: float, measured: float, spread: float) -> Persisting:
-        return Persisting(
-            "p", 0.5, predicted, Interval(measured, measured / spread, measured * spread), predicted, 1, 9
-        )
+        return Persisting("p", 0.5, about(predicted), about(measured, spread), about(predicted), 1, 9)
 
     found = agreement([one(10, 10, 1.1), one(20, 20, 1.1), one(40, 40, 1.1), one(160, 80, 3)])
     assert found.slope.low < 1 < found.slope.high and found.slope.estimate > 0.95

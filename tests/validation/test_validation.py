@@ -108,7 +108,15 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
         recommended=[Recommended("pirate", 4, 1.0, 60.0, 3, 1.5, 80.0, 0.9, 0.95)],
         thirds=[Third("pirate", rank, -rank, 0.5 - 0.1 * rank, 0.0) for rank in range(3)],
         persisting=[
-            Persisting(name, stays, stays, Interval(life, 0.8 * life, 1.2 * life), life, 16.0, 128)
+            Persisting(
+                name,
+                stays,
+                Interval(stays, stays, stays),
+                Interval(life, 0.8 * life, 1.2 * life),
+                Interval(life, life, life),
+                16.0,
+                128,
+            )
             for name, stays, life in (("pirate", 0.85, 70.0), ("evil", 0.95, 220.0), ("chef", 0.5, 16.0))
         ],
         inserted=Inserted(

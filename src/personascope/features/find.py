@@ -1,6 +1,7 @@
 """Which features fire on some prompts, and on them more than on others."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -53,8 +54,8 @@ def find_features(
     listed = listed_prompts(prompts)
     others = listed_prompts(control) if control is not None else []
     layer = sae_layer(sae, subject)
-    if not 1 <= top <= sae.n_features:
-        raise UserError(f"top={top} is not from 1 to the SAE's {sae.n_features} features")
+    if not isinstance(top, Integral) or not 1 <= top <= sae.n_features:
+        raise UserError(f"top={top!r} is not from 1 to the SAE's {sae.n_features} features")
     distinct = len(set(map(str, listed))), len(set(map(str, others)))
     if control is not None and min(distinct) < 4:
         raise UserError(

@@ -7,6 +7,7 @@ from personascope.statistics.jackknife import jackknife_correlation
 from personascope.statistics.permutation import label_test, least_p, sign_flip_test
 from personascope.statistics.rank_sum import rank_sum_test
 from personascope.statistics.separation import Separation
+from personascope.statistics.slopes import slope_of
 
 __all__ = [
     "Interval",
@@ -24,4 +25,5 @@ __all__ = [
     "rank_sum_test",
     "resampled_means",
     "sign_flip_test",
+    "slope_of",
 ]

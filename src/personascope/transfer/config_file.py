@@ -33,6 +33,8 @@ def load_config(source: str | Path | Mapping[str, Any] | TransferConfig, **field
         )
     if isinstance(source, Mapping):
         return _checked({**source, **fields}, "the configuration", None)
+    if not isinstance(source, str | Path):
+        raise UserError(f"{source!r:.60} is no experiment; give a .yaml or .json file, a shipped name, or plain values")
     path = Path(source)
     if not path.suffix and not path.exists():
         return _shipped(str(source), fields)

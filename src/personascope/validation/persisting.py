@@ -1,7 +1,7 @@
 """Whether measured half-lives are those of the planted chain, as the model has learned it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ from personascope.organisms.truth import Truth
 from personascope.persistence.continuous import persistence
 from personascope.persistence.curves import Arm
 from personascope.persistence.decay import fit_curves
-from personascope.statistics import Interval
+from personascope.statistics import Interval, mean_interval, slope_of
 from personascope.subject import Subject
 
 # A learned stickiness needs so many sentences of the persona to be told from chance.
@@ -27,13 +27,14 @@ _LEAST_PERSONAS = 3
 class Persisting:
     """One persona after steering. planted, learned: stickiness, as the corpus has it, and in text that the model wrote after
     a system prompt was taken away, which the half-life is not measured on. half_life: measured on projections, in tokens;
-    predicted: of the chain with the learned stickiness, in tokens; sentence: the mean length of one, in tokens."""
+    predicted: of the chain with the learned stickiness, in tokens; sentence: the mean length of one, in tokens. Intervals
+    are over prompts."""
 
     persona: str
     planted: float
-    learned: float
+    learned: Interval
     half_life: Interval
-    predicted: float
+    predicted: Interval
     sentence: float
     rows: int
 
@@ -42,7 +43,7 @@ class Persisting:
 class Agreement:
     """Over personas. rank: Spearman's, of half-lives with learned stickiness; apart: the same over those alone whose
     predicted half-lives are a sentence or more from each other's. slope: of half-life on what is predicted, through a line
-    in logarithms, each weighted by its precision (long ones are known least); ratio: their geometric mean ratio; with 95 %
+    in logarithms that counts how well either is known (long ones least); ratio: their geometric mean ratio; with 95 %
     intervals. All NaN of fewer than three personas."""
 
     rank: float
@@ -79,12 +80,12 @@ def check_persisting(
     for direction, _ in directions:
         decay = found.decay(direction.key)
         labels = sentences(truth, found.arm("prompted", direction.key))
-        learned = learned_stickiness(truth, labels, direction.name)
+        learned = learned_stickiness(truth, labels, direction.name, found.units)
         words = sum(len(TOKEN.findall(text)) for text in found.arm("prompted", direction.key).after)
         each = n_sample * len(found.units) / max(words, 1)
         length = each * float(np.mean([count for row in labels for _, count in row]))
         planted = truth.stickiness[direction.name]
-        predicted = chain_half_life(learned, length, n_sample)
+        predicted = Interval(*(chain_half_life(one, length, n_sample) for one in learned))
         out.append(Persisting(direction.name, planted, learned, decay.half_life, predicted, length, len(found.units)))
     return out
 
@@ -113,57 +114,63 @@ def sentences(truth: Truth, arm: Arm) -> list[list[tuple[int, int]]]:
     return rows
 
 
-def learned_stickiness(truth: Truth, labels: Sequence[Sequence[tuple[int, int]]], persona: str) -> float:
-    """How often a sentence of a persona keeps it, the chance to draw it anew taken out; NaN of too few sentences."""
+def learned_stickiness(
+    truth: Truth, labels: Sequence[Sequence[tuple[int, int]]], persona: str, units: Sequence[Hashable]
+) -> Interval:
+    """How often a sentence of a persona keeps it, the chance to draw it anew taken out; NaN of too few sentences.
+
+    labels: each row's sentences; units: for each row what it was drawn with, which the interval resamples.
+    """
     column = truth.grammar.index[persona]
-    kept = [after == column for row in labels for (now, _), (after, _) in pairwise(row) if now == column]
-    if len(kept) < _LEAST_SENTENCES:
-        return math.nan
+    found = [
+        (unit, after == column)
+        for unit, row in zip(units, labels, strict=True)
+        for (now, _), (after, _) in pairwise(row)
+        if now == column
+    ]
+    if len(found) < _LEAST_SENTENCES:
+        return Interval(math.nan, math.nan, math.nan)
     redrawn = float(truth.grammar.redraw[column])
-    return (float(np.mean(kept)) - redrawn) / (1 - redrawn)
+    kept = mean_interval([is_kept for _, is_kept in found], [unit for unit, _ in found])
+    return Interval(*((share - redrawn) / (1 - redrawn) for share in kept))
 
 
 def agreement(found: Sequence[Persisting]) -> Agreement:
     """Over the personas that decay and whose stickiness could be told."""
-    known = [one for one in found if math.isfinite(one.half_life.estimate) and math.isfinite(one.learned)]
+    known = [one for one in found if math.isfinite(one.half_life.estimate) and math.isfinite(one.predicted.estimate)]
     if len(known) < _LEAST_PERSONAS:
         nothing = Interval(math.nan, math.nan, math.nan)
         return Agreement(math.nan, math.nan, nothing, nothing)
     kept: list[Persisting] = []
-    for one in sorted(known, key=lambda each: each.predicted):
-        if not kept or one.predicted - kept[-1].predicted >= one.sentence:
+    for one in sorted(known, key=lambda each: each.predicted.estimate):
+        if not kept or one.predicted.estimate - kept[-1].predicted.estimate >= one.sentence:
             kept.append(one)
-    slope = _weighted_slope(known)
-    logs = np.array([math.log(one.half_life.estimate / one.predicted) for one in known])
+    measured, predicted = [one.half_life for one in known], [one.predicted for one in known]
+    slope = slope_of(_logs(predicted), _logs(measured), _errors(predicted), _errors(measured))
+    logs = _logs(measured) - _logs(predicted)
     spread = float(t.ppf(0.975, len(known) - 1)) * float(logs.std(ddof=1)) / math.sqrt(len(known))
     ratio = Interval(*(math.exp(float(logs.mean()) + step) for step in (0.0, -spread, spread)))
     return Agreement(_rank(known), _rank(kept), slope, ratio)
 
 
-def _weighted_slope(found: Sequence[Persisting]) -> Interval:
-    """The slope of log half-lives on predicted ones, each weighted by its own precision, with a 95 % interval that counts
-    scatter beyond what the half-lives' intervals allow for."""
-    predicted = np.log([one.predicted for one in found])
-    measured = np.log([one.half_life.estimate for one in found])
-    errors = np.array([_log_error(one.half_life) for one in found])
-    design = np.stack([np.ones(len(found)), predicted], axis=1) / errors[:, None]
-    covariance = np.linalg.inv(design.T @ design)
-    line = covariance @ design.T @ (measured / errors)
-    freedom = len(found) - 2
-    scatter = float((((measured / errors) - design @ line) ** 2).sum()) / freedom
-    reach = float(t.ppf(0.975, freedom)) * math.sqrt(float(covariance[1, 1]) * max(scatter, 1.0))
-    return Interval(float(line[1]), float(line[1]) - reach, float(line[1]) + reach)
+def _logs(found: Sequence[Interval]) -> np.ndarray:
+    return np.log([one.estimate for one in found])
 
 
-def _log_error(interval: Interval) -> float:
-    """The standard error of a logarithm that a 95 % interval stands for; at least a hundredth."""
-    below = math.log(interval.estimate / interval.low) / 1.96
-    above = math.log(interval.high / interval.estimate) / 1.96 if math.isfinite(interval.high) else below
-    return max((below + above) / 2, 0.01)
+def _errors(found: Sequence[Interval]) -> np.ndarray:
+    """The standard errors of the logarithms that 95 % intervals stand for; at least a hundredth."""
+    errors = []
+    for one in found:
+        below = math.log(one.estimate / one.low) / 1.96
+        above = math.log(one.high / one.estimate) / 1.96 if math.isfinite(one.high) else below
+        errors.append(max((below + above) / 2, 0.01))
+    return np.array(errors)
 
 
 def _rank(found: Sequence[Persisting]) -> float:
-    return float(spearmanr([one.learned for one in found], [one.half_life.estimate for one in found]).statistic)
+    return float(
+        spearmanr([one.learned.estimate for one in found], [one.half_life.estimate for one in found]).statistic
+    )
 
 
 def _likeliest(truth: Truth, reading: Reading) -> int:

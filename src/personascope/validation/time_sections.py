@@ -14,20 +14,21 @@ def lives(figures: Figures) -> list[str]:
         f"Steered for 48 tokens, then sampled for 400 without, {figures.persisting[0].rows} rows a persona. *Learned*: how "
         "often the model keeps a persona from sentence to sentence in text of its own, after a system prompt was taken away. "
         "*Predicted*: the half-life of a chain with the learned stickiness, by the same fit. *Measured*: that of the "
-        "projection, with its interval over prompts. Spearman's rank correlation of learned stickiness and half-life: "
+        "projection. With intervals over prompts. Spearman's rank correlation of learned stickiness and half-life: "
         f"{found.rank:.2f}, and {found.apart:.2f} over those whose predicted half-lives are a sentence or more apart; slope "
-        f"of measured on predicted half-lives, in logarithms and weighted by precision: {found.slope.estimate:.2f} "
-        f"[{found.slope.low:.2f}, {found.slope.high:.2f}]; geometric mean of measured over predicted: "
-        f"{found.ratio.estimate:.2f} [{found.ratio.low:.2f}, {found.ratio.high:.2f}].",
+        "of measured on predicted half-lives, in logarithms and by the errors of both (York, 1966): "
+        f"{found.slope.estimate:.2f} [{found.slope.low:.2f}, {found.slope.high:.2f}]; geometric mean of measured over "
+        f"predicted: {found.ratio.estimate:.2f} [{found.ratio.low:.2f}, {found.ratio.high:.2f}].",
         "",
         *table(
-            "persona|planted|learned|predicted|measured|interval",
+            "persona|planted|learned|predicted|interval|measured|interval",
             (
                 [
                     one.persona,
                     f"{one.planted:g}",
-                    f"{one.learned:.2f}",
-                    f"{one.predicted:.0f}",
+                    f"{one.learned.estimate:.2f}",
+                    f"{one.predicted.estimate:.0f}",
+                    f"{one.predicted.low:.0f} to {one.predicted.high:.0f}",
                     f"{one.half_life.estimate:.0f}",
                     f"{one.half_life.low:.0f} to {one.half_life.high:.0f}",
                 ]
