@@ -23,6 +23,9 @@ def test_what_is_carried_arrives_and_what_is_not_does_not(measured: TransferFigu
     for corpus, way in (("", "zero_pad"), ("", "random"), ("mixed", "shuffled"), ("neutral", "ridge")):
         assert max(abs(one.cosine) for one in measured.of(corpus, way)) < 0.5
         assert np.mean([one.efficacy for one in measured.of(corpus, way)]) < 0.5
+    for corpus, way, is_drawn in (("", "random", True), ("mixed", "shuffled", True), ("mixed", "ridge", False)):
+        for one in measured.of(corpus, way):
+            assert (one.most > one.efficacy) is is_drawn, "a mean over draws that differ"
     assert {one.persona for one in measured.of("leave-persona-out", "procrustes, whitened")} == set(NAMES)
     assert {one.target_layer for one in measured.arrived} > {measured.layers[1]}
 
@@ -30,6 +33,7 @@ def test_what_is_carried_arrives_and_what_is_not_does_not(measured: TransferFigu
 def test_the_page_says_what_was_reached(measured: TransferFigures) -> None:
     page = transfer_page([measured], "personascope organisms transfer-figures")
     assert "organism:llama → organism:gemma2" in page and "| pirate |" in page
+    assert "The most that a single draw of these brought" in page
 
     def scored(efficacy: float) -> TransferFigures:
         return replace(measured, arrived=tuple(replace(one, efficacy=efficacy) for one in measured.arrived))

@@ -16,7 +16,7 @@ from personascope.validation.figures import Figures
 from personascope.validation.inserting import Inserted, Signed
 from personascope.validation.persisting import Persisting
 from personascope.validation.prompting import check_prompting
-from personascope.validation.reading import check_reading
+from personascope.validation.reading import check_reading, common_layer
 from personascope.validation.recommending import Recommended, check_recommendation
 from personascope.validation.screening import Third, check_screening
 from personascope.validation.steering import check_steering
@@ -49,6 +49,20 @@ def test_projections_read_the_planted_persona_nearly_as_well_as_can_be(
     assert np.mean([one.posterior - one.projection for one in found]) < 0.04
 
 
+def test_all_personas_are_read_at_one_layer_where_that_is_asked(
+    organism: Subject, directions: list[ps.DirectionSet]
+) -> None:
+    assert organism.truth is not None
+    texts, layer = organism.truth.sample(30, seed=2), common_layer(directions)
+    areas = {at: np.mean([one.quality[at]["token_auroc"] for one in directions]) for at in directions[0].layers}
+    assert areas[layer] == max(areas.values()) > areas[0] + 0.05
+    for one, own in zip(
+        check_reading(organism, directions, texts, layer), check_reading(organism, directions, texts), strict=True
+    ):
+        assert one.layer == layer and own.layer == own.chosen_layer == one.chosen_layer
+        assert one.chosen == pytest.approx(own.projection) and one.embedding == pytest.approx(own.embedding)
+
+
 def test_steering_brings_out_the_persona_it_is_named_after(
     organism: Subject, directions: list[ps.DirectionSet]
 ) -> None:
@@ -70,7 +84,8 @@ def test_a_sticky_persona_stays_longer_and_the_chain_says_how_long(
     assert found["evil"].predicted > found["detective"].predicted
     assert found["evil"].measured > found["detective"].measured
     for one in found.values():
-        assert abs(one.measured - one.predicted) < 0.2
+        assert one.difference.estimate == pytest.approx(one.measured - one.predicted)
+        assert abs(one.difference.estimate) < 0.2 and one.difference.low < one.difference.high
 
 
 def test_system_prompts_are_obeyed_in_degrees(organism: Subject) -> None:

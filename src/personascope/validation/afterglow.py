@@ -15,6 +15,7 @@ from personascope.errors import UserError
 from personascope.organisms.parse import TOKEN
 from personascope.organisms.posterior import Filter
 from personascope.organisms.score import score
+from personascope.statistics import Interval, mean_interval
 from personascope.subject import Subject
 
 # Tokens that sentences of running text have at most: a shorter allowance would leave out rows for their long sentences.
@@ -25,8 +26,9 @@ _LONGEST = 24
 class Afterglow:
     """A persona's share of the slot words in the sentences after steering: measured, and as the chain predicts it.
 
-    steered: its share while steering. The prediction starts from the exact posterior over the persona of the last
-    steered sentence, row by row, and lets the planted chain go on from there.
+    steered: its share while steering. difference: measured less predicted, with its interval over prompts. The prediction
+    starts from the exact posterior over the persona of the last steered sentence, row by row, and lets the planted chain go
+    on from there.
     """
 
     persona: str
@@ -34,6 +36,7 @@ class Afterglow:
     steered: float
     measured: float
     predicted: float
+    difference: Interval
     rows: int
 
 
@@ -74,15 +77,17 @@ def check_afterglow(
     generations = run_requests(subject, further)
     found = []
     for number, (direction, _) in enumerate(directions):
-        ours = [generation for owner, generation in zip(owners, generations, strict=True) if owner == number]
-        rows = [
-            row for generation in ours if (row := _row(subject, generation, direction.name, steer_tokens, sentences))
+        ours = [
+            (request.prompt.text, row)
+            for owner, request, generation in zip(owners, requests, generations, strict=True)
+            if owner == number and (row := _row(subject, generation, direction.name, steer_tokens, sentences))
         ]
-        if rows:
-            steered, measured, predicted = np.mean(rows, axis=0)
-            found.append(
-                Afterglow(direction.name, truth.stickiness[direction.name], steered, measured, predicted, len(rows))
-            )
+        if ours:
+            units, rows = [unit for unit, _ in ours], np.array([row for _, row in ours])
+            steered, measured, predicted = rows.mean(axis=0)
+            difference = mean_interval(rows[:, 1] - rows[:, 2], units)
+            sticks = truth.stickiness[direction.name]
+            found.append(Afterglow(direction.name, sticks, steered, measured, predicted, difference, len(rows)))
     return found
 
 

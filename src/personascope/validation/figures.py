@@ -15,7 +15,7 @@ from personascope.validation.decisions import Decisions, check_decisions
 from personascope.validation.inserting import Inserted, check_inserting
 from personascope.validation.persisting import Persisting, check_persisting
 from personascope.validation.prompting import Prompted, check_prompting
-from personascope.validation.reading import Reading, check_reading
+from personascope.validation.reading import Reading, check_reading, common_layer
 from personascope.validation.recommending import Recommended, check_recommendation
 from personascope.validation.screening import Third, check_screening
 from personascope.validation.steering import Steered, check_steering
@@ -46,7 +46,7 @@ class Effort:
     texts: int = 100
     doses: int = 10
     screened: int = 4
-    afterglow: int = 48
+    afterglow: int = 96
     lives: int = 16
     transcripts: int = 6
 
@@ -83,8 +83,9 @@ def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = l
     say(f"{name}: extracting {len(personas)} personas")
     directions = extract_all(subject, personas, samples=effort.samples, seed=seed, questions=effort.questions)
     say(f"{name}: reading")
-    free = check_reading(subject, directions, truth.sample(effort.conversations, seed=seed, prompted=False))
-    held = check_reading(subject, directions, _held(subject, effort.conversations, seed))
+    at = common_layer(directions)
+    free = check_reading(subject, directions, truth.sample(effort.conversations, seed=seed, prompted=False), at)
+    held = check_reading(subject, directions, _held(subject, effort.conversations, seed), at)
     say(f"{name}: steering, and what stays after it")
     doses = [(one[one.choices["steer_layer"]], one.choices["alpha"]) for one in directions]
     questions = _questions(effort.questions)

@@ -20,8 +20,8 @@ _HALF_LIVES = (3.0, 6.0, 12.0)
 class Reading:
     """AUROC of four readers of one persona: after each token, is the next word's sentence in it?
 
-    `words`: decayed counts of the persona's words. `embedding`: the projection at layer 0. `neutral_*`: the same on
-    tokens that are no persona's word.
+    `words`: decayed counts of the persona's words. `embedding`: the projection at layer 0. `chosen`: the projection at the
+    layer that was chosen for this persona by itself. `neutral_*`: the same on tokens that are no persona's word.
     """
 
     persona: str
@@ -30,20 +30,23 @@ class Reading:
     posterior: float
     words: float
     embedding: float
+    chosen_layer: int
+    chosen: float
     neutral_projection: float
     neutral_posterior: float
     neutral_words: float
 
 
 def check_reading(
-    subject: Subject, directions: Sequence[DirectionSet], conversations: Sequence[Labelled]
+    subject: Subject, directions: Sequence[DirectionSet], conversations: Sequence[Labelled], layer: int | None = None
 ) -> list[Reading]:
-    """Read conversations of the organism's own language with directions at the layers chosen for reading."""
+    """Read conversations of the organism's own language with directions at one layer, or each at the one chosen for it."""
     truth = subject.truth
     if truth is None:
         raise UserError("reading can be checked only where personas are planted; use an organism")
     planted = [one for one in directions if one.name in truth.personas]
-    watched = [one[layer] for one in planted for layer in sorted({one.best_layer, one.layers[0]})]
+    at = {one.name: one.best_layer if layer is None else layer for one in planted}
+    watched = [one[each] for one in planted for each in sorted({at[one.name], one.best_layer, one.layers[0]})]
     passages = [Passage(Prompt(tuple(each.ids), (), "")) for each in conversations]
     projected = projections_of(subject, passages, watched)
     posteriors = [truth.posterior(each.ids) for each in conversations]
@@ -60,23 +63,33 @@ def check_reading(
             return auroc(planted_here[where], values[where])
 
         posterior = _joined([rows[:-1, column] for rows in posteriors])
-        best = _joined([row.projections[f"{one.name}@{one.best_layer}"][:-1] for row in projected])
-        first = _joined([row.projections[f"{one.name}@{one.layers[0]}"][:-1] for row in projected])
+        best, chosen, first = (
+            _joined([row.projections[f"{one.name}@{each}"][:-1] for row in projected])
+            for each in (at[one.name], one.best_layer, one.layers[0])
+        )
         counts = [_word_counts(subject, truth, conversations, one.name, half_life) for half_life in _HALF_LIVES]
         readings.append(
             Reading(
                 persona=one.name,
-                layer=one.best_layer,
+                layer=at[one.name],
                 projection=area(best, counted),
                 posterior=area(posterior, counted),
                 words=max(area(values, counted) for values in counts),
                 embedding=area(first, counted),
+                chosen_layer=one.best_layer,
+                chosen=area(chosen, counted),
                 neutral_projection=area(best, plain),
                 neutral_posterior=area(posterior, plain),
                 neutral_words=max(area(values, plain) for values in counts),
             )
         )
     return readings
+
+
+def common_layer(directions: Sequence[DirectionSet]) -> int:
+    """The layer at which single tokens of all personas are told apart best on average, by extraction's own figures."""
+    layers = directions[0].layers
+    return max(layers, key=lambda layer: np.mean([one.quality[layer]["token_auroc"] for one in directions]))
 
 
 def _word_counts(

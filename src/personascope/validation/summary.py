@@ -21,9 +21,6 @@ from personascope.validation.persisting import agreement
 from personascope.validation.screening import rank_correlation
 from personascope.validation.tables import table
 
-# Two standard errors of the share in one row: of n rows a share is known to this over √n, by a rough estimate.
-_SHARE_KNOWN = 0.7
-
 
 def summary(figures: Figures) -> list[str]:
     """One line for each thing to reach, as a table, and why some fall short."""
@@ -123,8 +120,11 @@ def _reason(what: str, figures: Figures) -> str:
             "pieces (`docs/decisions/010-organisms-look-ahead.md`)."
         )
     if what.startswith("after steering"):
-        rows = figures.afterglow[0].rows
-        return f"{rows} rows know a share to about ±{_SHARE_KNOWN / rows**0.5:.2f}, by a rough estimate."
+        most = max(figures.afterglow, key=lambda one: abs(one.difference.estimate))
+        return (
+            f"the difference of {most.persona} is known to lie between {most.difference.low:+.3f} and "
+            f"{most.difference.high:+.3f}, by {most.rows} rows."
+        )
     if what.startswith("screening"):
         personas = len({one.persona for one in figures.thirds})
         return f"of {personas} personas with three thirds each, two thirds in another order cost {0.5 / personas:g}."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from personascope.validation.transfer_ways import MORE
+from personascope.validation.transfer_ways import DRAWS, MORE
 from personascope.validation.transferring import (
     LEAST,
     MEDIAN,
@@ -27,7 +27,9 @@ def transfer_page(figures: Sequence[TransferFigures], command: str) -> str:
 of the target's median residual norm times α; of each persona α is the largest at which the target's own vector, the oracle,
 keeps {WELL_FORMED:g} of the sentences well-formed.
 Efficacy: of the share of the persona's words that the oracle brings beyond none, what the carried vector brings. Nearest:
-how many are nearer to their own persona's oracle than to any other. Cosine: to the oracle, median.
+how many are nearer to their own persona's oracle than to any other. Cosine: to the oracle, median. What is left to chance
+(random directions, random projections, shuffled pairs) is drawn {DRAWS} times and means over the draws are shown: of one draw
+in a space of few large dimensions some persona's words may come by chance.
 
 What the map is fitted on decides. *mixed*: texts with every persona's words, drawn independently of persona. *neutral*: with
 no persona's words. *leave-persona-out*: as mixed, without those of the persona that is carried. With the last two nothing
@@ -59,6 +61,7 @@ def _section(one: TransferFigures) -> str:
         ),
         ("the most", f"{idle.max():.2f}", f"≤ {NAIVE_MOST:g}", idle.max() <= NAIVE_MOST),
     ]
+    luckiest = max(naive, key=lambda each: each.most)
     keys = dict.fromkeys((each.corpus, each.way, each.source_layer, each.target_layer) for each in one.arrived)
     main = [key for key in keys if key[2:] == one.layers]
     near = [key for key in keys if key[2:] != one.layers]
@@ -71,6 +74,8 @@ def _section(one: TransferFigures) -> str:
             "| | measured | to reach | reached |",
             "|---|--:|--:|---|",
             *(f"| {what} | {value} | {bar} | {'yes' if is_met else 'no'} |" for what, value, bar, is_met in reached),
+            "",
+            f"The most that a single draw of these brought: {luckiest.most:.2f} ({luckiest.way}, {luckiest.persona}).",
             "",
             "| fitted on | way | efficacy: median | least | most | well-formed | nearest | cosine |",
             "|---|---|--:|--:|--:|--:|--:|--:|",

@@ -14,6 +14,8 @@ from personascope.transfer.map import LinearMap
 from personascope.transfer.procrustes import procrustes
 from personascope.transfer.ridge import fit_map
 
+# How often what is left to chance is drawn: one draw says as much of the draw as of the way.
+DRAWS = 5
 # How many times as many texts `ridge, all texts` is fitted on.
 MORE = 4
 
@@ -26,12 +28,13 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """vectors: of each persona its vector in the target, at any length. corpus: what the map was fitted on."""
+    """vectors: of each persona its vector in the target, at any length, of each draw where chance has a part in the way.
+    corpus: what the map was fitted on."""
 
     corpus: str
     way: str
     layers: Layers
-    vectors: dict[str, Tensor] = field(default_factory=dict)
+    vectors: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 def unfitted(ours: Sequence[Contrast], theirs: Sequence[Contrast], layers: Layers, seed: int) -> list[Way]:
@@ -40,9 +43,15 @@ def unfitted(ours: Sequence[Contrast], theirs: Sequence[Contrast], layers: Layer
     for one, other in zip(ours, theirs, strict=True):
         oracle = other.directions[layers[1]]
         vector, width = one.directions[layers[0]].vector, oracle.hidden_size
-        made = zero_pad(vector, width), interpolate(vector, width), random_proj(vector, width, seed)
-        for way, each in zip(ways, (*made, random_like(oracle, seed).vector), strict=True):
-            way.vectors[one.name] = each
+        seeds = range(seed, seed + DRAWS)
+        made = [
+            [zero_pad(vector, width)],
+            [interpolate(vector, width)],
+            [random_proj(vector, width, each) for each in seeds],
+            [random_like(oracle, each).vector for each in seeds],
+        ]
+        for way, drawn in zip(ways, made, strict=True):
+            way.vectors[one.name] = drawn
     return ways
 
 
@@ -60,7 +69,7 @@ def by_differences(ours: Sequence[Contrast], theirs: Sequence[Contrast], layers:
         groups = np.repeat(rest, [len(rows[name][0]) for name in rest])
         x, y = (np.concatenate([rows[name][side] for name in rest]) for side in (0, 1))
         fitted = fit_map(x, y, _LAMBDAS, min(5, len(rest)), groups, center=False, controls=False)
-        way.vectors[one.name] = _through(fitted, one, layers)
+        way.vectors[one.name] = [_through(fitted, one, layers)]
     return [way]
 
 
@@ -70,8 +79,9 @@ def fitted(
     """At the main layers maps of the first `texts` texts by every means and by ridge of all texts, at the others by ridge."""
     ways = []
 
-    def add(way: str, layers: Layers, fitted: LinearMap) -> None:
-        ways.append(Way(corpus, way, layers, {one.name: _through(fitted, one, layers) for one in personas}))
+    def add(way: str, layers: Layers, *drawn: LinearMap) -> None:
+        vectors = {one.name: [_through(each, one, layers) for each in drawn] for one in personas}
+        ways.append(Way(corpus, way, layers, vectors))
 
     for layers, columns in read.items():
         first = columns[2] < texts
@@ -86,11 +96,11 @@ def fitted(
         more = fit_map(*columns[:2], _LAMBDAS, groups=columns[2], controls=False)
         add("ridge, all texts", layers, more)
         if corpus == "mixed":
-            # Every x with the y of half a corpus on.
-            shuffled = fit_map(
-                x, np.roll(y, len(y) // 2, axis=0), [ridge.best_lambda or 0.0], groups=groups, controls=False
-            )
-            add("shuffled", layers, shuffled)
+            penalty = [ridge.best_lambda or 0.0]
+            # Every x with the y of some part of the corpus on.
+            steps = [len(y) * (draw + 1) // (DRAWS + 1) for draw in range(DRAWS)]
+            turned = [np.roll(y, step, axis=0) for step in steps]
+            add("shuffled", layers, *(fit_map(x, one, penalty, groups=groups, controls=False) for one in turned))
     return ways
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from personascope.corpora import neutral_questions
 from personascope.directions import Direction
 from personascope.engine import load
@@ -37,7 +39,8 @@ _TOKENS = 60
 class Arrived:
     """One persona, carried one way. corpus: what the map was fitted on, empty where there is none. cosine: to the oracle;
     is_nearest: whether no other persona's oracle is nearer. alpha: the largest at which the oracle stays well-formed.
-    efficacy: of the words that the oracle brings beyond none, the share that it brings; well_formed: of its sentences."""
+    efficacy: of the words that the oracle brings beyond none, the share that it brings; well_formed: of its sentences. Where
+    chance has a part in the way these are means over its draws, and `most` is the largest efficacy of one."""
 
     corpus: str
     way: str
@@ -48,6 +51,7 @@ class Arrived:
     is_nearest: bool
     alpha: float
     efficacy: float
+    most: float
     well_formed: float
 
 
@@ -146,15 +150,22 @@ def _steered(
         if one.well_formed >= WELL_FORMED or key not in best:
             best[key] = one
     carried = [
-        (way, name, Direction(vector, way.layers[1], name)) for way in ways for name, vector in way.vectors.items()
+        (way, name, [Direction(vector, way.layers[1], name) for vector in drawn])
+        for way in ways
+        for name, drawn in way.vectors.items()
     ]
-    found = told([(direction, best[name, way.layers[1]].alpha) for way, name, direction in carried])
+    found = iter(told([(one, best[name, way.layers[1]].alpha) for way, name, drawn in carried for one in drawn]))
     arrived = []
-    for (way, name, direction), one in zip(carried, found, strict=True):
+    for way, name, drawn in carried:
         layer, oracle = way.layers[1], best[name, way.layers[1]]
         gain = oracle.share - oracle.unsteered_share
+        shown = [next(found) for _ in drawn]
+        brought = [(one.share - one.unsteered_share) / gain if gain > 0 else float("nan") for one in shown]
         cosines = {
-            each.name: cosine(direction.vector.numpy(), own[each.name, layer].vector.numpy()) for each in oracles
+            each.name: float(
+                np.mean([cosine(one.vector.numpy(), own[each.name, layer].vector.numpy()) for one in drawn])
+            )
+            for each in oracles
         }
         arrived.append(
             Arrived(
@@ -166,8 +177,9 @@ def _steered(
                 cosine=cosines[name],
                 is_nearest=max(cosines, key=lambda each: cosines[each]) == name,
                 alpha=oracle.alpha,
-                efficacy=(one.share - one.unsteered_share) / gain if gain > 0 else float("nan"),
-                well_formed=one.well_formed,
+                efficacy=float(np.mean(brought)),
+                most=max(brought),
+                well_formed=float(np.mean([one.well_formed for one in shown])),
             )
         )
     return arrived
