@@ -23,8 +23,9 @@ import personascope as ps
 from judging.server import TROUBLE, Server, score
 from personascope.judging import judge_for
 from personascope.judging.chat import ChatJudge, ask, understood
-from personascope.judging.endpoint import Endpoint, EndpointFailed, Reply
+from personascope.judging.endpoint import Endpoint, EndpointFailed
 from personascope.judging.rating import LIKERT, PERCENT, is_refusal, read, visible, weighted
+from personascope.judging.reply import Reply
 from personascope.personas import load_persona
 from personascope.runs import Journal
 from personascope.subject import Subject

@@ -50,7 +50,8 @@ def new(
 
 
 def _ask(name: str, description: str, kind: Literal["trait", "role"]) -> Persona:
-    from personascope.judging.endpoint import Endpoint, EndpointFailed, Reply
+    from personascope.judging.endpoint import Endpoint, EndpointFailed
+    from personascope.judging.reply import Reply
 
     found: list[Persona] = []
     wrong: list[str] = []

@@ -12,7 +12,8 @@ from personascope.runs import cell_key
 from personascope.subject import Subject
 
 if TYPE_CHECKING:
-    from personascope.judging.endpoint import Endpoint, Reply
+    from personascope.judging.endpoint import Endpoint
+    from personascope.judging.reply import Reply
 
 _KIND = "served rollout"
 # What the server takes a seed for.

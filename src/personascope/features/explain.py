@@ -10,8 +10,9 @@ from personascope.errors import UserError
 from personascope.features.contexts import Context
 from personascope.features.mined import Mined
 from personascope.features.sample import RandomWindow
-from personascope.judging.endpoint import Endpoint, Messages, Reply
+from personascope.judging.endpoint import Endpoint, Messages
 from personascope.judging.rating import PERCENT, read, visible
+from personascope.judging.reply import Reply
 from personascope.runs.journal import Journal, cell_key
 from personascope.statistics import auroc
 

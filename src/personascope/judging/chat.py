@@ -13,7 +13,8 @@ from personascope.runs import Journal, cell_key
 
 if TYPE_CHECKING:
     # Its client takes a second to load, and most runs need none.
-    from personascope.judging.endpoint import Endpoint, Reply
+    from personascope.judging.endpoint import Endpoint
+    from personascope.judging.reply import Reply
 
 _TOP = 20
 _KIND = "judgement"

@@ -1,7 +1,6 @@
 """A chat model behind an OpenAI-compatible URL: many questions at once, every answer handed over as it arrives."""
 
 import asyncio
-import math
 import os
 import queue
 import random
@@ -15,6 +14,7 @@ from typing import Any
 import openai
 
 from personascope.errors import PersonascopeError, UserError
+from personascope.judging.reply import Reply, clean, reply_of
 
 Messages = list[dict[str, str]]
 
@@ -36,22 +36,6 @@ _HARMLESS: Messages = [{"role": "user", "content": "What is two and two? Say one
 
 class EndpointFailed(PersonascopeError):
     """Some answers could not be had, however often they were asked for."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer. top: (token, natural-log probability) of the likeliest first tokens, where the server gives them.
-    finish: why it ended, as the server says: `stop`, `length` … complaint: why the server refused to pass the question
-    on to the model, where it did; text is empty then, and refused true."""
-
-    text: str
-    first: str = ""
-    top: tuple[tuple[str, float], ...] = ()
-    refused: bool = False
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    finish: str = ""
-    complaint: str = ""
 
 
 @dataclass(frozen=True)
@@ -277,7 +261,7 @@ class _Asking:
             options["seed"] = self.seeds[index]
         options |= {"model": self.endpoint.model, "messages": messages, self.budget: room}
         create: Callable[..., Awaitable[Any]] = client.chat.completions.create
-        return _reply(await create(**options))
+        return reply_of(await create(**options))
 
     def _without(self, complaint: str, sent: set[str]) -> bool:
         """Give up an option that the server does not know. sent: what the refused question had. True where it is worth
@@ -310,56 +294,6 @@ def _is_about_content(error: openai.APIStatusError) -> bool:
     return error.status_code in (*_PERHAPS_ITS_OWN, 403) and _ABOUT_CONTENT.search(str(error)) is not None
 
 
-def _reply(answer: Any) -> Reply:
-    """The parts of an answer that count. Raises `ValueError` where there is no message in it; what else is missing, or
-    not of the documented shape, is taken as not given."""
-    try:
-        choice = answer.choices[0]
-        text, refusal = choice.message.content, getattr(choice.message, "refusal", None)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ValueError(f"the server's answer is not a chat completion: {str(answer)[:80]!r}") from error
-    finish = getattr(choice, "finish_reason", None)
-    first, top = _first_token(getattr(choice, "logprobs", None))
-    usage = getattr(answer, "usage", None)
-    return Reply(
-        text=_clean(text or refusal or ""),
-        first=first,
-        top=top,
-        refused=bool(refusal) or finish == "content_filter",
-        prompt_tokens=_count(getattr(usage, "prompt_tokens", None)),
-        completion_tokens=_count(getattr(usage, "completion_tokens", None)),
-        finish=_clean(finish or ""),
-    )
-
-
-def _first_token(logprobs: Any) -> tuple[str, tuple[tuple[str, float], ...]]:
-    """The first token and the likeliest ones with their log-probabilities; none where one of them has no number."""
-    tokens = getattr(logprobs, "content", None)
-    if not isinstance(tokens, list) or not tokens:
-        return "", ()
-    top = getattr(tokens[0], "top_logprobs", None)
-    try:
-        likeliest = tuple((_clean(one.token), min(0.0, float(one.logprob))) for one in top or ())
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        likeliest = ()
-    if any(math.isnan(value) for _, value in likeliest):
-        likeliest = ()
-    return _clean(getattr(tokens[0], "token", None) or ""), likeliest
-
-
-def _count(tokens: Any) -> int:
-    """A number of tokens; 0 where the server gives none."""
-    try:
-        return max(0, int(tokens))
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _clean(text: Any) -> str:
-    """Text that can be written down: halves of surrogate pairs, as of a cut emoji, become U+FFFD."""
-    return str(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _asked_to_wait(error: openai.APIStatusError) -> float:
     """Seconds the server asked us to wait."""
     try:
@@ -369,5 +303,5 @@ def _asked_to_wait(error: openai.APIStatusError) -> float:
 
 
 def _said(error: Exception) -> str:
-    text = _clean(str(error)) or type(error).__name__
+    text = clean(str(error)) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "…"

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from personascope.judging.endpoint import Endpoint, Reply
+from personascope.judging.endpoint import Endpoint
+from personascope.judging.reply import Reply
 from personascope.runs import Journal, cell_key
 
 _USER_TOKENS = 120
