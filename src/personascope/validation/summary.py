@@ -130,11 +130,11 @@ def _reason(what: str, figures: Figures) -> str:
         return f"of {personas} personas with three thirds each, two thirds in another order cost {0.5 / personas:g}."
     lives = [one for one in figures.persisting if math.isfinite(one.half_life.estimate)]
     if what.startswith("half-lives: slope") and lives:
-        longest = max(lives, key=lambda one: one.half_life.estimate)
+        longest = max(lives, key=lambda one: one.predicted.estimate)
         low, high = longest.half_life.low, longest.half_life.high
         return (
-            f"the longest half-lives decide, and they are known least: that of {longest.persona} lies between {low:.0f} and "
-            f"{high:.0f} tokens."
+            f"those that stay long decide, and they are known least: {longest.persona} is to halve in "
+            f"{longest.predicted.estimate:.0f} tokens by the chain, and does in {low:.0f} to {high:.0f}."
         )
     if what.startswith("roles told apart without their instruction, by single"):
         return (
