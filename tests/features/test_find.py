@@ -170,7 +170,7 @@ def test_half_a_character_is_said_to_be_one(subject):
         find_features(subject, sae_for(subject), ["who are \ud800you?"], top=3)
 
 
-@pytest.mark.parametrize("top", [0, "5", 2.5, 10_000])
+@pytest.mark.parametrize("top", [0, "5", 2.5, True, 10_000])
 def test_how_many_is_a_whole_number_of_features(subject, top):
     with pytest.raises(UserError, match="is not from 1 to the SAE's"):
         find_features(subject, sae_for(subject), SELF, top=top)

@@ -51,5 +51,19 @@ def test_errors_of_x_do_not_flatten_it_and_its_interval_holds_the_slope() -> Non
 
 def test_what_is_not_seen_is_said() -> None:
     assert math.isnan(slope_of(np.arange(2.0), np.arange(2.0), np.ones(2), np.ones(2)).estimate)
+    three = np.arange(3.0)
+    for x, y, error in ((np.ones(3), three, 0.1), (three, np.array([0.0, np.nan, 1.0]), 0.1), (three, three, np.inf)):
+        assert math.isnan(slope_of(x, y, np.full(3, error), np.ones(3)).estimate)
     lost = slope_of(np.array([0.0, 0.1, 0.2]), np.array([0.0, 1.0, 0.5]), np.ones(3), np.ones(3))
     assert (lost.low, lost.high) == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_units_are_of_no_account(unit: float) -> None:
+    draw = np.random.default_rng(1)
+    truth = np.linspace(0, 4, 12)
+    x, y = truth + 0.2 * draw.normal(size=12), -truth + 0.2 * draw.normal(size=12)
+    errors = np.full(12, 0.2)
+    found, plain = slope_of(x, unit * y, errors, unit * errors), slope_of(x, y, errors, errors)
+    assert tuple(found) == pytest.approx(tuple(unit * one for one in plain), rel=1e-6)
+    assert found.low < found.estimate < found.high

@@ -33,7 +33,7 @@ def test_what_is_carried_arrives_and_what_is_not_does_not(measured: TransferFigu
 def test_the_page_says_what_was_reached(measured: TransferFigures) -> None:
     page = transfer_page([measured], "personascope organisms transfer-figures")
     assert "organism:llama → organism:gemma2" in page and "| pirate |" in page
-    assert "The most that a single draw of these brought" in page
+    assert "The most that a single one of 5 draws brought" in page
 
     def scored(efficacy: float) -> TransferFigures:
         return replace(measured, arrived=tuple(replace(one, efficacy=efficacy) for one in measured.arrived))

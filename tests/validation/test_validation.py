@@ -1,6 +1,7 @@
 """Instruments against planted truth, on small samples; `docs/figures.md` has the large ones."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from personascope.extraction.extract import extract_all
 from personascope.statistics import Interval
 from personascope.subject import Subject
 from personascope.validation import card
-from personascope.validation.afterglow import check_afterglow
+from personascope.validation.afterglow import Afterglow, check_afterglow
 from personascope.validation.decisions import check_decisions
 from personascope.validation.figures import Figures
 from personascope.validation.inserting import Inserted, Signed
@@ -151,6 +152,20 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
     assert "told apart without their instruction, by single states: at least 0.95 | no | 0.050 |" in text
     assert "a signature brings at least 0.5 of what the role's own direction brings | no | 0.250 |" in text
     assert "personascope organisms train llama" in text
+
+    nothing = Interval(math.nan, math.nan, math.nan)
+    # They fade after the square root of what the chain says.
+    about = [(one, one.predicted.estimate**0.5) for one in figures.persisting]
+    lives = [dataclasses.replace(one, half_life=Interval(life, life * 0.95, life * 1.05)) for one, life in about]
+    quick = dataclasses.replace(lives[0], predicted=Interval(8, 8, 8), half_life=Interval(2.8, 2.7, 2.9))
+    unknown = dataclasses.replace(lives[0], persona="x", learned=nothing, predicted=nothing)
+    missed = Afterglow("pirate", 0.85, 0.9, 0.5, 0.6, Interval(-0.1, -0.15, -0.04), 480)
+    text = card.card(dataclasses.replace(figures, afterglow=[missed], persisting=[unknown, *lives, quick]))
+    assert "half-lives: slope on what the chain predicts has 1 in its interval | no |" in text
+    assert "evil is to halve in 220 tokens by the chain, and does in 14 to 16" in text
+    assert "the difference of pirate lies between -0.150 and -0.040" in text
+    text = card.card(dataclasses.replace(figures, persisting=[unknown, lives[0]]))
+    assert "has 1 in its interval | no | inf |" in text, "what is not known is not reached"
 
 
 def test_what_is_recommended_is_near_the_best_of_a_grid(llama: Subject) -> None:

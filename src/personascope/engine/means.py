@@ -10,6 +10,9 @@ from personascope.engine.norms import SINK_RATIO, median_norm
 from personascope.engine.readers import CHUNK, When
 from personascope.subject import Subject
 
+# Rows whose means leave the device together.
+_TAKEN = 64
+
 # A row's tokens to add up: its slot, their places in the flattened batch, and for each whether the mean leaves it out if it
 # is a sink.
 Entry = tuple[int, Sequence[int], Sequence[bool]]
@@ -67,10 +70,13 @@ class _Sums:
 
     def take(self, slots: Sequence[int]) -> Tensor:
         """[slots, layers, selections, hidden] on the CPU: the means, NaN of nothing. The slots are zero again."""
-        held = torch.tensor(slots, dtype=torch.long, device=self.sums.device)
-        means = self.sums[:, :, held] / self.counts[:, :, held, None]
-        self._clear(held)
-        return means.permute(2, 0, 1, 3).contiguous().cpu()
+        taken = []
+        # A few at a time, so that rows that end together do not take as much memory again.
+        for held in torch.tensor(slots, dtype=torch.long, device=self.sums.device).split(_TAKEN):
+            means = self.sums[:, :, held] / self.counts[:, :, held, None]
+            taken.append(means.permute(2, 0, 1, 3).cpu())
+            self._clear(held)
+        return torch.cat(taken)
 
     def move(self, slots: Sequence[int], targets: Sequence[int]) -> None:
         """What some slots hold is in others from now on, and they are zero."""
@@ -130,12 +136,10 @@ class Means:
             sums = torch.zeros(*shape, self.subject.hidden_size, device=device)
             self._held.append(_Sums(layers, sums, torch.zeros(*shape, device=device)))
 
-    def settle(self, slots: Sequence[int | None]) -> list[int | None]:
+    def settle(self, slots: Sequence[int]) -> list[int]:
         """Where the sums of some slots are held from now on: each in the slot of its place among these, if that was free."""
         free = set(self._free)
-        moves = {
-            place: slot for place, slot in enumerate(slots) if slot is not None and slot != place and place in free
-        }
+        moves = {place: slot for place, slot in enumerate(slots) if slot != place and place in free}
         if moves:
             for held in self._held:
                 held.move([*moves.values()], [*moves])

@@ -105,8 +105,10 @@ class Planner:
     def let_go(self, rows: Sequence[Row], staying: Sequence[Row]) -> None:
         """Drop what was kept for the writes of rows that leave, and hold the others' sums in their order."""
         self._editor.forget([change for row in rows for change in row.changes])
-        if any(row.slot is not None for row in staying):
-            for row, slot in zip(staying, self._sums.settle([row.slot for row in staying]), strict=True):
+        slots = [row.slot for row in staying if row.slot is not None]
+        # Sums can lie in the rows' order only where every row has some.
+        if len(slots) == len(staying):
+            for row, slot in zip(staying, self._sums.settle(slots), strict=True):
                 row.slot = slot
 
     def _plan(self, edits: Edits, rows: Sequence[Row], marks: Callable[[int, Row, Selection], Marks | None]) -> Plan:

@@ -54,7 +54,7 @@ def find_features(
     listed = listed_prompts(prompts)
     others = listed_prompts(control) if control is not None else []
     layer = sae_layer(sae, subject)
-    if not isinstance(top, Integral) or not 1 <= top <= sae.n_features:
+    if not isinstance(top, Integral) or isinstance(top, bool) or not 1 <= top <= sae.n_features:
         raise UserError(f"top={top!r} is not from 1 to the SAE's {sae.n_features} features")
     distinct = len(set(map(str, listed))), len(set(map(str, others)))
     if control is not None and min(distinct) < 4:

@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def load_config(source: str | Path | Mapping[str, Any] | TransferConfig, **field
         )
     if isinstance(source, Mapping):
         return _checked({**source, **fields}, "the configuration", None)
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | PathLike):
         raise UserError(f"{source!r:.60} is no experiment; give a .yaml or .json file, a shipped name, or plain values")
     path = Path(source)
     if not path.suffix and not path.exists():

@@ -21,6 +21,8 @@ from personascope.subject import Subject
 # A learned stickiness needs so many sentences of the persona to be told from chance.
 _LEAST_SENTENCES = 30
 _LEAST_PERSONAS = 3
+# Half-lives are found on a grid, in logarithms to about this.
+_ROUNDING = 0.014
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Persisting:
     predicted: Interval
     sentence: float
     rows: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it decays, its stickiness could be told, and there are intervals of both."""
+        bounds = self.half_life.low, self.predicted.low
+        return all(map(math.isfinite, (self.half_life.estimate, self.predicted.estimate, *bounds))) and min(bounds) > 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ def chain_half_life(stickiness: float, length: float, tokens: int) -> float:
     """
     if math.isnan(stickiness):
         return math.nan
+    if stickiness >= 1:
+        return math.inf
     whole, part = np.divmod(np.arange(tokens) / length, 1.0)
     curve = stickiness**whole * (1 - part + part * stickiness)
     return float(fit_curves(curve[None])[2][0])
@@ -137,7 +147,7 @@ def learned_stickiness(
 
 def agreement(found: Sequence[Persisting]) -> Agreement:
     """Over the personas that decay and whose stickiness could be told."""
-    known = [one for one in found if math.isfinite(one.half_life.estimate) and math.isfinite(one.predicted.estimate)]
+    known = [one for one in found if one.is_known]
     if len(known) < _LEAST_PERSONAS:
         nothing = Interval(math.nan, math.nan, math.nan)
         return Agreement(math.nan, math.nan, nothing, nothing)
@@ -158,12 +168,12 @@ def _logs(found: Sequence[Interval]) -> np.ndarray:
 
 
 def _errors(found: Sequence[Interval]) -> np.ndarray:
-    """The standard errors of the logarithms that 95 % intervals stand for; at least a hundredth."""
+    """The standard errors of the logarithms that 95 % intervals stand for; at least what the grid of half-lives rounds."""
     errors = []
     for one in found:
         below = math.log(one.estimate / one.low) / 1.96
         above = math.log(one.high / one.estimate) / 1.96 if math.isfinite(one.high) else below
-        errors.append(max((below + above) / 2, 0.01))
+        errors.append(max((below + above) / 2, _ROUNDING))
     return np.array(errors)
 
 

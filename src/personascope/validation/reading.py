@@ -87,9 +87,9 @@ def check_reading(
 
 
 def common_layer(directions: Sequence[DirectionSet]) -> int:
-    """The layer at which single tokens of all personas are told apart best on average, by extraction's own figures."""
+    """The layer at which single tokens of all personas are told apart best on average, on extraction's report split."""
     layers = directions[0].layers
-    return max(layers, key=lambda layer: np.mean([one.quality[layer]["token_auroc"] for one in directions]))
+    return max(layers, key=lambda layer: float(np.nanmean([one.quality[layer]["token_auroc"] for one in directions])))
 
 
 def _word_counts(

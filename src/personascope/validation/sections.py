@@ -20,10 +20,10 @@ def figure_sections(figures: Figures) -> list[str]:
         "### Reading",
         "",
         "AUROC of the projection after each token against the planted persona of the next word, at the layer where single "
-        "tokens of all personas were told apart best on average while directions were made. Beside it: the exact posterior "
-        "given the same text (what can be known at all), decayed counts of the persona's own words, the projection at layer "
-        "0, and at the layer chosen for the persona by itself, by a twelfth of the tokens, where the two differ. *Neutral*: "
-        "only after words that no persona owns.",
+        "tokens of all personas are told apart best on average, on the rollouts kept for reporting when directions are made. "
+        "Beside it: the exact posterior given the same text (what can be known at all), decayed counts of the persona's own "
+        "words, the projection at layer 0, and at the layer chosen for the persona by its own tokens alone, where the two "
+        "differ. *Neutral*: only after words that no persona owns.",
         "",
         "Without a system prompt:",
         "",

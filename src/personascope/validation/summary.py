@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from personascope.statistics import Interval
 from personascope.validation.figures import (
     AFTERGLOW_WITHIN,
     BROUGHT,
@@ -82,7 +83,7 @@ def summary(figures: Figures) -> list[str]:
         ],
         [
             "half-lives: slope on what the chain predicts has 1 in its interval",
-            *_reached([("", max(lives.slope.low - 1, 1 - lives.slope.high), 0.0)]),
+            *_reached([("", _outside(lives.slope, 1.0), 0.0)]),
         ],
         [
             f"roles told apart without their instruction, by single states: at least {TOLD}",
@@ -122,19 +123,19 @@ def _reason(what: str, figures: Figures) -> str:
     if what.startswith("after steering"):
         most = max(figures.afterglow, key=lambda one: abs(one.difference.estimate))
         return (
-            f"the difference of {most.persona} is known to lie between {most.difference.low:+.3f} and "
-            f"{most.difference.high:+.3f}, by {most.rows} rows."
+            f"by its interval over questions the difference of {most.persona} lies between {most.difference.low:+.3f} and "
+            f"{most.difference.high:+.3f}."
         )
     if what.startswith("screening"):
         personas = len({one.persona for one in figures.thirds})
         return f"of {personas} personas with three thirds each, two thirds in another order cost {0.5 / personas:g}."
-    lives = [one for one in figures.persisting if math.isfinite(one.half_life.estimate)]
+    lives = [one for one in figures.persisting if one.is_known]
     if what.startswith("half-lives: slope") and lives:
         longest = max(lives, key=lambda one: one.predicted.estimate)
         low, high = longest.half_life.low, longest.half_life.high
         return (
-            f"those that stay long decide, and they are known least: {longest.persona} is to halve in "
-            f"{longest.predicted.estimate:.0f} tokens by the chain, and does in {low:.0f} to {high:.0f}."
+            f"of those that are to stay longest, {longest.persona} is to halve in {longest.predicted.estimate:.0f} tokens by "
+            f"the chain, and does in {low:.0f} to {high:.0f}."
         )
     if what.startswith("roles told apart without their instruction, by single"):
         return (
@@ -142,6 +143,11 @@ def _reason(what: str, figures: Figures) -> str:
             f"the role at {figures.inserted.known:.3f} of the points."
         )
     return ""
+
+
+def _outside(interval: Interval, value: float) -> float:
+    """How far a value is from an interval, below 0 inside; infinite where an end is not known."""
+    return max(interval.low - value, value - interval.high) if all(map(math.isfinite, interval)) else math.inf
 
 
 def _reached(checks: Iterable[tuple[str, float, float]]) -> list[str]:

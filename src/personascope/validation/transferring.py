@@ -29,6 +29,8 @@ from personascope.validation.transfer_ways import MORE, Way, by_differences, fit
 MEDIAN, LEAST, NAIVE_MEDIAN, NAIVE_MOST, WELL_FORMED = 0.95, 0.8, 0.1, 0.3, 0.6
 # Ways that know nothing of the pairs, or the wrong ones.
 NAIVE = ("zero_pad", "interpolate", "random", "shuffled")
+# Those of them that are left to chance.
+DRAWN = ("random", "shuffled")
 ALPHAS = (0.5, 1.0, 2.0, 3.0, 5.0)
 
 _FRACTION = 0.25
@@ -178,7 +180,7 @@ def _steered(
                 is_nearest=max(cosines, key=lambda each: cosines[each]) == name,
                 alpha=oracle.alpha,
                 efficacy=float(np.mean(brought)),
-                most=max(brought),
+                most=float(np.nanmax([*brought, -np.inf])),
                 well_formed=float(np.mean([one.well_formed for one in shown])),
             )
         )
