@@ -202,7 +202,7 @@ class SlotStore:
     def _grown(self, used: int) -> int:
         """More columns than there are, for those in use and some to come: what is expected, if that is not far more."""
         expected = self._expected[1]
-        if max(self._width(), used) < expected <= max(4 * used, 4 * _FIRST_COLUMNS):
+        if max(self._width(), used) < expected <= max(4 * used, 2 * _FIRST_COLUMNS):
             return expected
         width = max(self._width(), _FIRST_COLUMNS)
         while width < used or width == self._width():
