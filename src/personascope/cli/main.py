@@ -10,8 +10,8 @@ import typer
 
 from personascope.errors import PersonascopeError, UserError
 
-# typer's own base of all mistakes on the command line; it has no public name.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
+# typer's own base of all mistakes on the command line, which has no public name and the methods of this one.
+_UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 
 # typer turns Ctrl-C into this code.
 _INTERRUPTED = 130
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
             print(error)
             return 0
         command = " ".join(["personascope", *(one for one in arguments[:1] if one in _COMMANDS)])
-        said = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+        said = error.format_message().rstrip(".")
         return _complain(f"{said}{'' if said.endswith('?') else ';'} see `{command} --help`", 2)
     except PersonascopeError as error:
         return _complain(str(error), 1)
