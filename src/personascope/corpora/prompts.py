@@ -80,7 +80,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 def _why(error: ValueError | RecursionError) -> str:
     """What is wrong with some JSON, in lower case."""
     if isinstance(error, json.JSONDecodeError):
-        return error.msg.lower()
+        return error.msg.lower().removesuffix(" at")
     return "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
 
 

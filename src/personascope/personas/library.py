@@ -66,7 +66,7 @@ def _from_file(path: Path) -> Persona:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"persona file {path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there"
+            f"persona file {path}, line {error.lineno}: {error.msg.lower().removesuffix(' at')}; correct the JSON there"
         ) from error
     if not isinstance(data, dict):
         raise UserError(f"persona file {path} must hold one JSON object with instruction and questions")

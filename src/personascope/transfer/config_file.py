@@ -88,7 +88,9 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
         else:
             found = yaml.load(text, _Loader)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg.lower()}; correct the JSON there") from error
+        raise UserError(
+            f"{path}, line {error.lineno}: {error.msg.lower().removesuffix(' at')}; correct the JSON there"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
