@@ -48,6 +48,14 @@ def show(title: str, table: dict[str, dict[str, float]]) -> None:
         print(f"  {name:52s}" + "  ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
 
 
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second that a large copy moves, those read and those written."""
+    source = torch.ones(2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = timed({"copy": lambda: target.copy_(source)}, 9)["copy"]
+    return 2 * len(source) / statistics.median(seconds)
+
+
 def place(device: str) -> str:
     """What a device is called."""
     return torch.cuda.get_device_name() if device.startswith("cuda") else f"CPU, {torch.get_num_threads()} threads"

@@ -1,5 +1,6 @@
 """Tiny models of many architectures with random weights, and a tokenizer that writes bytes."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 import personascope as ps
 from personascope.subject import Subject
 
+# Where the zoo's models run: set PERSONASCOPE_TEST_DEVICE=cuda to test the engine there.
+DEVICE = os.environ.get("PERSONASCOPE_TEST_DEVICE", "cpu")
 SPECIALS = ["<pad>", "<s>", "</s>", "<|start|>", "<|end|>"]
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
@@ -87,4 +90,4 @@ def tiny_model(name: str, seed: int = 0) -> Any:
 
 
 def tiny_subject(name: str, seed: int = 0) -> Subject:
-    return ps.load(tiny_model(name, seed), tokenizer=byte_tokenizer())
+    return ps.load(tiny_model(name, seed).to(DEVICE), tokenizer=byte_tokenizer())

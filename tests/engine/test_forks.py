@@ -34,7 +34,9 @@ def whole(subject: Subject, asked: list[Prompt], layers: list[int]) -> torch.Ten
     states = []
     for prompt in asked:
         with torch.inference_mode():
-            hidden = subject.model(torch.tensor([prompt.ids]), output_hidden_states=True).hidden_states
+            hidden = subject.model(
+                torch.tensor([prompt.ids], device=subject.input_device), output_hidden_states=True
+            ).hidden_states
         states.append(torch.stack([hidden[layer + 1][0, -1].float() for layer in layers]))
     return torch.stack(states)
 

@@ -47,7 +47,7 @@ def distributions(generation: ps.engine.Generation) -> torch.Tensor:
 
 def hugging_face_logits(subject: Subject, ids: list[int]) -> torch.Tensor:
     with torch.inference_mode():
-        return subject.model(input_ids=torch.tensor([ids])).logits[0]
+        return subject.model(input_ids=torch.tensor([ids], device=subject.input_device)).logits[0].cpu()
 
 
 def test_law_1_without_writes_logits_equal_hugging_faces(zoo_subject: Subject) -> None:
@@ -248,7 +248,7 @@ def test_law_6_a_row_that_goes_non_finite_fails_alone(zoo_subject: Subject) -> N
 
 def test_law_7_temperature_0_equals_hugging_face_greedy(zoo_subject: Subject) -> None:
     for prompt, out in zip(PROMPTS, ps.generate(zoo_subject, PROMPTS, temperature=0, max_new_tokens=12), strict=True):
-        ids = torch.tensor([zoo_subject.chat.prompt(prompt).ids])
+        ids = torch.tensor([zoo_subject.chat.prompt(prompt).ids], device=zoo_subject.input_device)
         ends = sorted(zoo_subject.end_ids)
         with torch.inference_mode():
             greedy = zoo_subject.model.generate(
