@@ -37,7 +37,7 @@ def whole(subject: Subject, asked: list[Prompt], layers: list[int]) -> torch.Ten
             hidden = subject.model(
                 torch.tensor([prompt.ids], device=subject.input_device), output_hidden_states=True
             ).hidden_states
-        states.append(torch.stack([hidden[layer + 1][0, -1].float() for layer in layers]))
+        states.append(torch.stack([hidden[layer + 1][0, -1].float().cpu() for layer in layers]))
     return torch.stack(states)
 
 

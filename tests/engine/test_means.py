@@ -24,7 +24,7 @@ def test_rows_that_come_and_go_have_the_means_of_their_own_tokens(llama: Subject
         means.places = [Places.of([(live[row][0], [row], [False]) for row in sorted(rows)]) for rows in chosen]
         for layer in means.layers:
             stream = torch.randn(len(live), 1, llama.hidden_size, generator=draw)
-            means.read(layer, stream)
+            means.read(layer, stream.to(llama.input_device))
             for selection, rows in enumerate(chosen):
                 for row in rows:
                     live[row][1].setdefault((layer, selection), []).append(stream[row, 0])
@@ -73,8 +73,8 @@ def test_rows_that_lie_in_order_are_added_as_others_are(
     stream[0] *= 1e6
     for _ in range(3):
         for layer in LAYERS:
-            means.read(layer, stream.to(dtype))
-            other.read(layer, stream.to(dtype))
+            means.read(layer, stream.to(llama.input_device, dtype))
+            other.read(layer, stream.to(llama.input_device, dtype))
     ours, theirs = torch.stack(means.take(slots)), torch.stack(other.take(slots))
     assert torch.equal(ours.isnan(), theirs.isnan()) and bool(ours[0].isnan().all()) is may_sink
     assert torch.allclose(ours.nan_to_num(), theirs.nan_to_num(), rtol=1e-5)

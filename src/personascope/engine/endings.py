@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from personascope.engine.cache import SlotStore, most_rows
+from personascope.engine.cache import most_rows
 from personascope.engine.forward import Passage
 from personascope.engine.hooks import run
 from personascope.engine.logits import logprobs_of, pass_tokens, picked, token_logprobs
+from personascope.engine.slots import SlotStore
 from personascope.engine.spans import batches
 from personascope.subject import Subject
 

@@ -1,0 +1,205 @@
+"""Keys and values of a running batch in slots: rows join and leave while it runs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+_FIRST_COLUMNS = 128
+
+
+@dataclass
+class _Columns:
+    """The columns of the slots in use: [begin, end), for `rows` rows. Rows end together, at `end`."""
+
+    begin: int = 0
+    end: int = 0
+    rows: int = 0
+
+
+class _SlotLayer(CacheLayerMixin):
+    """One layer's keys and values [slots, heads, columns, size], written in place."""
+
+    is_sliding = False
+
+    keys: Tensor | None
+    values: Tensor | None
+
+    def __init__(self, columns: _Columns) -> None:
+        super().__init__()
+        self.columns = columns
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        pass
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None and self.values is not None
+        now = self.columns
+        stop = now.end + key_states.shape[2]
+        self.keys[: now.rows, :, now.end : stop] = key_states
+        self.values[: now.rows, :, now.end : stop] = value_states
+        return self.keys[: now.rows, :, now.begin : stop], self.values[: now.rows, :, now.begin : stop]
+
+    def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        # transformers has passed the query's length, and before that its positions.
+        count = query_length if isinstance(query_length, int) else query_length.shape[0]
+        return self.get_seq_length() + count, 0
+
+    def get_seq_length(self) -> int:
+        return self.columns.end - self.columns.begin
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def get_max_cache_shape(self) -> int:
+        return -1
+
+    def fit(self, slots: int, columns: int, like: tuple[Tensor, Tensor] | None, shift: int) -> None:
+        """Room for `slots` rows and `columns` columns, with the columns in use moved left by `shift`."""
+        now = self.columns
+        grown = []
+        for old, pattern in zip((self.keys, self.values), like or (self.keys, self.values), strict=True):
+            assert pattern is not None
+            new = pattern.new_empty((slots, pattern.shape[1], columns, pattern.shape[3]))
+            if old is not None and now.rows:
+                # Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero.
+                new[: now.rows, :, : now.begin - shift] = 0
+                new[: now.rows, :, now.begin - shift : now.end - shift] = old[: now.rows, :, now.begin : now.end]
+            grown.append(new)
+        self.keys, self.values = grown
+
+    def place(self, slots: slice, keys: Tensor, values: Tensor) -> None:
+        """A row's keys and values [heads, tokens, size] into each of some slots, ending where all rows end."""
+        assert self.keys is not None and self.values is not None
+        start = self.columns.end - keys.shape[1]
+        for held, new in ((self.keys, keys), (self.values, values)):
+            held[slots, :, :start] = 0
+            held[slots, :, start : self.columns.end] = new
+
+    def move(self, source: int, target: int) -> None:
+        assert self.keys is not None and self.values is not None
+        now = self.columns
+        for held in (self.keys, self.values):
+            held[target, :, : now.end] = held[source, :, : now.end]
+
+
+def _held(layer: Any) -> tuple[Tensor, Tensor]:
+    """A layer's keys and values, once it has some."""
+    return layer.keys, layer.values
+
+
+def _runs(places: Sequence[int], lengths: Sequence[int], first: int) -> Iterator[tuple[slice, int, int]]:
+    """New rows from slot `first` on, those beside each other together that hold the same: their slots, place and length."""
+    for (place, length), run in groupby(zip(places, lengths, strict=True)):
+        stop = first + sum(1 for _ in run)
+        yield slice(first, stop), place, length
+        first = stop
+
+
+class SlotStore:
+    """Every row owns a slot; new rows are put beside the others so that all end at the same column.
+
+    Sliding-window layers keep all columns too: their masks compare columns, and a row's columns are contiguous.
+    """
+
+    joins = True
+    caches = True
+
+    def __init__(self) -> None:
+        self.columns = _Columns()
+        self.lengths: list[int] = []
+        self.layers: list[_SlotLayer] = []
+        self._expected = (0, 0)
+
+    def expect(self, rows: int, columns: int) -> None:
+        self._expected = rows, columns
+
+    def for_prefill(self) -> dict[str, Any]:
+        return {"past_key_values": DynamicCache(), "use_cache": True}
+
+    def adopt(self, prefilled: Any, places: Sequence[int], lengths: Sequence[int]) -> None:
+        rows = self.columns.rows
+        if not self.layers:
+            self.layers = [_SlotLayer(self.columns) for _ in prefilled.layers]
+        if not rows:
+            self.columns.begin = self.columns.end = 0
+        self._make_room(rows + len(lengths), max(lengths), prefilled)
+        alike = list(_runs(places, lengths, rows))
+        for layer, source in zip(self.layers, prefilled.layers, strict=True):
+            keys, values = _held(source)
+            for slots, place, length in alike:
+                layer.place(slots, keys[place, :, :length], values[place, :, :length])
+        self.lengths += lengths
+        self.columns.rows = len(self.lengths)
+        self._trim()
+
+    def _make_room(self, rows: int, longest: int, pattern: Cache) -> None:
+        """Slots and columns for the new rows: the batch ends no earlier than its longest row."""
+        now = self.columns
+        slots = len(self.layers[0].keys) if self.layers[0].keys is not None else 0
+        short = max(0, longest - now.end)
+        room = self._width() - (now.end + short)
+        if rows > slots or room < 1 or short:
+            end = max(now.end - now.begin, longest)
+            width = self._grown(end + 1) if end >= self._width() else self._width()
+            self._refit(
+                max(rows, self._expected[0], 2 * slots) if rows > slots else slots, width, now.end - end, pattern
+            )
+
+    def _grown(self, used: int) -> int:
+        """More columns than there are, for those in use and some to come: what is expected, if that is not far more."""
+        expected = self._expected[1]
+        if max(self._width(), used) < expected <= max(4 * used, 2 * _FIRST_COLUMNS):
+            return expected
+        width = max(self._width(), _FIRST_COLUMNS)
+        while width < used or width == self._width():
+            width *= 2
+        return width
+
+    def _width(self) -> int:
+        keys = self.layers[0].keys if self.layers else None
+        return keys.shape[2] if keys is not None else 0
+
+    def _refit(self, slots: int, columns: int, shift: int, pattern: Cache | None) -> None:
+        for index, layer in enumerate(self.layers):
+            layer.fit(slots, columns, None if pattern is None else _held(pattern.layers[index]), shift)
+        self.columns.begin -= shift
+        self.columns.end -= shift
+
+    def for_step(self, count: int = 1) -> tuple[Cache, Tensor | None]:
+        """As `Store` says it, for `count` more tokens of every row."""
+        now = self.columns
+        if now.end + count > self._width():
+            used = now.end - now.begin
+            # What older rows left free at the front is used again before the batch grows.
+            columns = self._width() if 2 * (used + count) <= self._width() else self._grown(used + count)
+            self._refit(len(_held(self.layers[0])[0]), columns, now.begin, None)
+        starts = [now.end - length - now.begin for length in self.lengths]
+        mask = None
+        if any(starts):
+            columns_ = torch.arange(now.end - now.begin + count)
+            mask = (columns_[None] >= torch.tensor(starts)[:, None]).long()
+        return Cache(layers=list(self.layers)), mask
+
+    def stepped(self) -> None:
+        self.columns.end += 1
+        self.lengths = [length + 1 for length in self.lengths]
+
+    def select(self, keep: Sequence[int]) -> None:
+        for target, source in enumerate(keep):
+            if source != target:
+                for layer in self.layers:
+                    layer.move(source, target)
+        self.lengths = [self.lengths[source] for source in keep]
+        self.columns.rows = len(keep)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Forget the columns that are padding for every row."""
+        if self.lengths:
+            self.columns.begin = self.columns.end - max(self.lengths)
