@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -73,6 +73,12 @@ class Edit:
         along = (chosen * unit).sum(dim=1)
         missing = along.clamp(self.low[self.rows], self.high[self.rows]) - along
         stream.index_copy_(0, self.flat, (chosen + missing[:, None] * unit).to(stream.dtype))
+
+
+class Applied(Protocol):
+    """Something that changes the residual stream [tokens, hidden] in place."""
+
+    def apply(self, stream: Tensor) -> None: ...
 
 
 Edits = dict[int, list[Edit]]

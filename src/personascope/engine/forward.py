@@ -1,6 +1,6 @@
 """Teacher-forced passes over texts that already exist: activations, means, projections, in batches, writes included."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from personascope.directions import Direction
-from personascope.engine.edits import Editor, Edits, changes
+from personascope.engine.edits import Applied, Editor, changes
 from personascope.engine.hooks import Visitor, run
 from personascope.engine.means import Means, Places
 from personascope.engine.norms import sinks
@@ -103,7 +103,7 @@ def run_group(
     return run(subject, inputs, visitors, pick, deepest)
 
 
-def visitor(layer: int, readers: Sequence[Reader], edits: Edits) -> Visitor:
+def visitor(layer: int, readers: Sequence[Reader], edits: Mapping[int, Sequence[Applied]]) -> Visitor:
     """Reads, writes, reads again, at one layer."""
 
     def look(stream: Tensor) -> None:

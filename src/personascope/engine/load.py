@@ -8,6 +8,7 @@ from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage
 from personascope.engine.hooks import run
 from personascope.engine.logits import logits_of
+from personascope.engine.recording import may_record
 from personascope.engine.rows import Generation, Request
 from personascope.engine.stream import RowStream
 from personascope.errors import NonFinite, UserError
@@ -16,6 +17,9 @@ from personascope.subject.layers import module_tree
 
 _CACHES: tuple[Literal["slots", "own"], ...] = ("slots", "own")
 _COMPARED = 8
+_NEW = 3
+# Enough steps of two rows that a GPU runs one, records one and replays some.
+_NEW_REPLAYED = 6
 
 
 def load(source: Any, **settings: Any) -> Subject:
@@ -23,12 +27,13 @@ def load(source: Any, **settings: Any) -> Subject:
 
     Settings: tokenizer (needed with a loaded model), dtype ("auto"), device, device_map, revision, trust_remote_code.
     A few passes over a few tokens make sure that every layer is found, shaped [tokens, hidden], causal and finite, and
-    find out which cache gives the numbers of a pass without one.
+    find out which cache gives the numbers of a pass without one, and on a GPU whether a recorded step does.
     Raises `UserError` that says what to change, `NonFinite` naming the first layer with NaN or infinity.
     """
     subject = load_subject(source, **settings)
     _check_layers(subject)
-    subject.cache = next((cache for cache in _CACHES if _agrees(subject, cache)), "none")
+    subject.cache = next((cache for cache in _CACHES if _agrees(subject, cache, False)), "none")
+    subject.replays = subject.cache == "slots" and may_record(subject) and _agrees(subject, "slots", True)
     return subject
 
 
@@ -82,9 +87,9 @@ def _is_exact(subject: Subject) -> bool:
     return subject.dtype == torch.float32 and not any("quant" in kind or "bitsandbytes" in kind for kind in kinds)
 
 
-def _agrees(subject: Subject, cache: Literal["slots", "own"]) -> bool:
+def _agrees(subject: Subject, cache: Literal["slots", "own"], replays: bool) -> bool:
     """Whether rows of different lengths, one joining late, get the log-probabilities of a pass without a cache."""
-    subject.cache = cache
+    subject.cache, subject.replays = cache, replays
     tolerance = 1e-4 if _is_exact(subject) else 0.05
     prompts = [Prompt(tuple(_plain_ids(subject, count)), (), "") for count in (6, 2)]
     try:
@@ -93,19 +98,20 @@ def _agrees(subject: Subject, cache: Literal["slots", "own"]) -> bool:
             slack = tolerance * max(1.0, float(logits.abs().max()))
             for row, token in zip(logits.log_softmax(1), generation.logprobs, strict=True):
                 ids, values = zip(*token.top, strict=True)
-                if (row[list(ids)] - torch.tensor(values)).abs().max() > slack:
+                if not (row[list(ids)] - torch.tensor(values)).abs().max() <= slack:
                     return False
     except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
         # The model takes no cache of this kind. Which exception says so is each model's own.
         return False
-    return True
+    return subject.replays == replays
 
 
 def _generate(subject: Subject, prompts: list[Prompt]) -> list[Generation]:
     stream = RowStream(subject, max_rows=2)
     done: dict[int, Generation] = {}
     for prompt in prompts:
-        request = Request(prompt, 0, 3, Sampling(temperature=0), suppress_eos=True, logprobs=_COMPARED)
+        new = _NEW_REPLAYED if subject.replays else _NEW
+        request = Request(prompt, 0, new, Sampling(temperature=0), suppress_eos=True, logprobs=_COMPARED)
         stream.submit(request)
         done |= {event.row: event.generation for event in stream.step() if event.generation}
     while len(stream):

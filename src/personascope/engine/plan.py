@@ -38,6 +38,7 @@ class Planner:
         self.means = means
         self._editor = Editor(subject)
         self._sums = Means(layers, len(means), subject)
+        self._reader: Projections | None = None
 
     def beginnings(self, firsts: Sequence[Row], rows: Sequence[Row], spans: Sequence[Span], width: int) -> Plan:
         """A pass over what new rows begin with, right-padded to `width`. spans: each row's tokens in it, those of several
@@ -130,7 +131,9 @@ class Planner:
         union: dict[int, Direction] = {id(one): one for row in rows for one in row.request.watch}
         if not union:
             return None
-        projections = Projections(tuple(union.values()), self.subject)
+        projections = self._reader
+        if projections is None or {id(one) for one in projections.directions} != union.keys():
+            projections = self._reader = Projections(tuple(union.values()), self.subject)
         for row in rows:
             row.columns = projections.columns_for(row.request.watch)
             row.keys = [projections.columns[column] for column in row.columns]

@@ -81,12 +81,14 @@ class Projections:
         norms = [column for column, (layer, name) in enumerate(self.columns) if not name and layer in layers]
         return [self.column_of[id(one)] for one in directions] + norms
 
+    def gathered(self) -> Tensor:
+        """[rows, tokens, columns]: what the last pass read, on the device of the deepest layer."""
+        parts = [self._read.pop(layer) for layer in self._units]
+        return torch.cat([part.to(parts[-1].device) for part in parts], dim=2)
+
     def collect(self) -> np.ndarray:
-        """[rows, tokens, columns]: what the last pass read, on the CPU."""
-        parts = [self._read[layer] for layer in self._units]
-        whole = torch.cat([part.to(parts[-1].device) for part in parts], dim=2).cpu().numpy()
-        self._read.clear()
-        return np.asarray(whole)
+        """The same on the CPU."""
+        return np.asarray(self.gathered().cpu().numpy())
 
 
 @dataclass

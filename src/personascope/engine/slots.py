@@ -14,14 +14,16 @@ _FIRST_COLUMNS = 128
 
 @dataclass
 class _Columns:
-    """The columns of the slots in use: [begin, end), for `rows` rows. Rows end together, at `end`."""
+    """The columns of the slots in use: [begin, end), for `rows` rows. Rows end together, at `end`. is_exposed: whether slots
+    and columns that are not in use are run too, under a mask, and so must hold numbers."""
 
     begin: int = 0
     end: int = 0
     rows: int = 0
+    is_exposed: bool = False
 
 
-class _SlotLayer(CacheLayerMixin):
+class SlotLayer(CacheLayerMixin):
     """One layer's keys and values [slots, heads, columns, size], written in place."""
 
     is_sliding = False
@@ -65,7 +67,8 @@ class _SlotLayer(CacheLayerMixin):
         grown = []
         for old, pattern in zip((self.keys, self.values), like or (self.keys, self.values), strict=True):
             assert pattern is not None
-            new = pattern.new_empty((slots, pattern.shape[1], columns, pattern.shape[3]))
+            make = pattern.new_zeros if now.is_exposed else pattern.new_empty
+            new = make((slots, pattern.shape[1], columns, pattern.shape[3]))
             if old is not None and now.rows:
                 # Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero.
                 new[: now.rows, :, : now.begin - shift] = 0
@@ -86,6 +89,42 @@ class _SlotLayer(CacheLayerMixin):
         now = self.columns
         for held in (self.keys, self.values):
             held[target, :, : now.end] = held[source, :, : now.end]
+
+
+class FixedLayer(CacheLayerMixin):
+    """A layer's slots with a shape that stays from step to step: `rows` slots, `width` columns, the next token at `end`."""
+
+    is_sliding = False
+
+    def __init__(self, slots: SlotLayer, rows: int, width: int, end: Tensor) -> None:
+        super().__init__()
+        assert slots.keys is not None and slots.values is not None
+        self.keys, self.values = slots.keys[:rows, :, :width], slots.values[:rows, :, :width]
+        self.width, self.end = width, end
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        pass
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None and self.values is not None
+        place = self.end.to(self.keys.device)[None]
+        self.keys.index_copy_(2, place, key_states)
+        self.values.index_copy_(2, place, value_states)
+        return self.keys, self.values
+
+    def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        return self.width, 0
+
+    def get_seq_length(self) -> Any:
+        # A tensor, as transformers' own caches of a fixed shape have it.
+        return self.end
+
+    def get_max_length(self) -> int:
+        return self.width
+
+    def get_max_cache_shape(self) -> int:
+        return self.width
 
 
 def _held(layer: Any) -> tuple[Tensor, Tensor]:
@@ -113,7 +152,9 @@ class SlotStore:
     def __init__(self) -> None:
         self.columns = _Columns()
         self.lengths: list[int] = []
-        self.layers: list[_SlotLayer] = []
+        self.layers: list[SlotLayer] = []
+        # How often the slots have been laid out anew.
+        self.version = 0
         self._expected = (0, 0)
 
     def expect(self, rows: int, columns: int) -> None:
@@ -125,7 +166,7 @@ class SlotStore:
     def adopt(self, prefilled: Any, places: Sequence[int], lengths: Sequence[int]) -> None:
         rows = self.columns.rows
         if not self.layers:
-            self.layers = [_SlotLayer(self.columns) for _ in prefilled.layers]
+            self.layers = [SlotLayer(self.columns) for _ in prefilled.layers]
         if not rows:
             self.columns.begin = self.columns.end = 0
         self._make_room(rows + len(lengths), max(lengths), prefilled)
@@ -141,12 +182,12 @@ class SlotStore:
     def _make_room(self, rows: int, longest: int, pattern: Cache) -> None:
         """Slots and columns for the new rows: the batch ends no earlier than its longest row."""
         now = self.columns
-        slots = len(self.layers[0].keys) if self.layers[0].keys is not None else 0
+        slots = self.shape[0]
         short = max(0, longest - now.end)
-        room = self._width() - (now.end + short)
+        room = self.shape[1] - (now.end + short)
         if rows > slots or room < 1 or short:
             end = max(now.end - now.begin, longest)
-            width = self._grown(end + 1) if end >= self._width() else self._width()
+            width = self._grown(end + 1) if end >= self.shape[1] else self.shape[1]
             self._refit(
                 max(rows, self._expected[0], 2 * slots) if rows > slots else slots, width, now.end - end, pattern
             )
@@ -154,31 +195,44 @@ class SlotStore:
     def _grown(self, used: int) -> int:
         """More columns than there are, for those in use and some to come: what is expected, if that is not far more."""
         expected = self._expected[1]
-        if max(self._width(), used) < expected <= max(4 * used, 2 * _FIRST_COLUMNS):
+        if max(self.shape[1], used) < expected <= max(4 * used, 2 * _FIRST_COLUMNS):
             return expected
-        width = max(self._width(), _FIRST_COLUMNS)
-        while width < used or width == self._width():
+        width = max(self.shape[1], _FIRST_COLUMNS)
+        while width < used or width == self.shape[1]:
             width *= 2
         return width
 
-    def _width(self) -> int:
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Slots and columns that there is room for."""
         keys = self.layers[0].keys if self.layers else None
-        return keys.shape[2] if keys is not None else 0
+        return (keys.shape[0], keys.shape[2]) if keys is not None else (0, 0)
 
     def _refit(self, slots: int, columns: int, shift: int, pattern: Cache | None) -> None:
         for index, layer in enumerate(self.layers):
             layer.fit(slots, columns, None if pattern is None else _held(pattern.layers[index]), shift)
         self.columns.begin -= shift
         self.columns.end -= shift
+        self.version += 1
+
+    def make_way(self, count: int) -> None:
+        """Make sure of columns for `count` more tokens of every row."""
+        now = self.columns
+        if now.end + count > self.shape[1]:
+            used = now.end - now.begin
+            # What older rows left free at the front is used again before the batch grows.
+            columns = self.shape[1] if 2 * (used + count) <= self.shape[1] else self._grown(used + count)
+            self._refit(self.shape[0], columns, now.begin, None)
+
+    def fixed(self, rows: int, columns: int, end: Tensor) -> list[FixedLayer]:
+        """The layers of a step whose shapes stay: the first slots and columns, in use or not; `end`: a number, the column
+        that the step's tokens go to."""
+        return [FixedLayer(layer, rows, columns, end) for layer in self.layers]
 
     def for_step(self, count: int = 1) -> tuple[Cache, Tensor | None]:
         """As `Store` says it, for `count` more tokens of every row."""
+        self.make_way(count)
         now = self.columns
-        if now.end + count > self._width():
-            used = now.end - now.begin
-            # What older rows left free at the front is used again before the batch grows.
-            columns = self._width() if 2 * (used + count) <= self._width() else self._grown(used + count)
-            self._refit(len(_held(self.layers[0])[0]), columns, now.begin, None)
         starts = [now.end - length - now.begin for length in self.lengths]
         mask = None
         if any(starts):

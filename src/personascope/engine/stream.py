@@ -16,10 +16,11 @@ from personascope.engine.hooks import run
 from personascope.engine.lanes import lanes
 from personascope.engine.logits import picked
 from personascope.engine.plan import Plan, Planner
-from personascope.engine.readers import Projections
+from personascope.engine.recording import Recorder
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Request, duplicates
 from personascope.engine.selection import Selection, select
+from personascope.engine.slots import SlotStore
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
@@ -61,6 +62,9 @@ class RowStream:
         self._live: list[Row] = []
         self._store: Store = STORES[subject.cache]()
         self._planner = Planner(subject, self.means, layers)
+        self._recorder = (
+            Recorder(subject, self._store) if subject.replays and isinstance(self._store, SlotStore) else None
+        )
         self._ids = 0
         self._steps = 0
         self._replan_at = 0
@@ -164,15 +168,15 @@ class RowStream:
             "input_ids": torch.tensor(ids, device=self.subject.input_device),
             **self._store.for_prefill(),
         }
-        logits, cache = self._run(inputs, plan, last)
+        logits, read, cache = self._run(inputs, plan, last)
         self._store.adopt(cache, lane_of, [span.count for span in spans])
         self._live += rows
         # What was planned for a step was for other rows.
         self._replan_at = 0
         if left:
-            self._take(rows, spans, plan.projections)
+            self._take(rows, spans, read)
             return []
-        return self._after(rows, spans, plan.projections, logits[lane_of] if len(rows) > len(firsts) else logits)
+        return self._after(rows, spans, read, logits[lane_of] if len(rows) > len(firsts) else logits)
 
     # Stepping
 
@@ -181,6 +185,16 @@ class RowStream:
         if self._steps >= self._replan_at:
             self._plan, good = self._planner.step(rows)
             self._replan_at = self._steps + good
+        replayed = self._recorder.step(rows, self._plan) if self._recorder is not None else None
+        if replayed is not None:
+            logits, on_device = replayed
+            read = None if on_device is None else on_device.cpu().numpy()
+        else:
+            logits, read = self._one_more(rows)
+        self._store.stepped()
+        return self._after(rows, None, read, logits)
+
+    def _one_more(self, rows: Sequence[Row]) -> tuple[Tensor, np.ndarray | None]:
         device = self.subject.input_device
         cache, mask = self._store.for_step()
         inputs = {
@@ -192,9 +206,8 @@ class RowStream:
             inputs["attention_mask"] = mask.to(device)
         if self.subject.takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
-        logits, _ = self._run(inputs, self._plan, None)
-        self._store.stepped()
-        return self._after(rows, None, self._plan.projections, logits)
+        logits, read, _ = self._run(inputs, self._plan, None)
+        return logits, read
 
     def _rerun(self) -> list[Event]:
         """One more token of every row, from the rows' beginnings: what `_advance` does with a cache."""
@@ -206,12 +219,13 @@ class RowStream:
         padded = [[*row, *[pad] * (width - len(row))] for row in ids]
         last = torch.tensor([index * width + row.ran for index, row in enumerate(rows)])
         inputs = {"input_ids": torch.tensor(padded, device=self.subject.input_device), **self._store.for_prefill()}
-        logits, _ = self._run(inputs, plan, last)
+        logits, read, _ = self._run(inputs, plan, last)
         spans = [Span(index, row.ran, 1, column=row.ran) for index, row in enumerate(rows)]
-        return self._after(rows, spans, plan.projections, logits)
+        return self._after(rows, spans, read, logits)
 
-    def _run(self, inputs: dict[str, Any], plan: Plan, last: Tensor | None) -> tuple[Tensor, Any]:
-        """[rows, vocabulary] float32: the logits after each row's last token; and the cache that the model returns.
+    def _run(self, inputs: dict[str, Any], plan: Plan, last: Tensor | None) -> tuple[Tensor, np.ndarray | None, Any]:
+        """[rows, vocabulary] float32: the logits after each row's last token; [rows, tokens, columns], the projections that
+        were read, None if none were; and the cache that the model returns.
 
         last: where in the flattened batch the rows' last tokens are, None if each row has a single one.
         """
@@ -220,15 +234,16 @@ class RowStream:
         visitors = {layer: visitor(layer, readers, plan.edits) for layer in layers}
         output = run(self.subject, inputs, visitors, None if last is None else partial(picked, last))
         logits = output.logits[:, -1] if last is None else output.logits[0]
-        return logits.float(), getattr(output, "past_key_values", None)
+        read = None if plan.projections is None else plan.projections.collect()
+        return logits.float(), read, getattr(output, "past_key_values", None)
 
     # Choosing and leaving
 
     def _after(
-        self, rows: Sequence[Row], spans: Sequence[Span] | None, projections: Projections | None, logits: Tensor
+        self, rows: Sequence[Row], spans: Sequence[Span] | None, read: np.ndarray | None, logits: Tensor
     ) -> list[Event]:
         """Take what was read, choose the next token of every row that goes on, let go of those that are done."""
-        self._take(rows, spans, projections)
+        self._take(rows, spans, read)
         events = self._choose(rows, logits)
         staying = [row for row in self._live if not row.is_done]
         if len(staying) < len(self._live):
@@ -238,14 +253,13 @@ class RowStream:
             self._replan_at = 0
         return events
 
-    def _take(self, rows: Sequence[Row], spans: Sequence[Span] | None, projections: Projections | None) -> None:
+    def _take(self, rows: Sequence[Row], spans: Sequence[Span] | None, read: np.ndarray | None) -> None:
         """What a pass read goes to its rows, whose tokens it has run. spans: which of its tokens are whose; None where it
         ran one of each."""
-        if projections is not None:
-            values = projections.collect()
+        if read is not None:
             for index, row in enumerate(rows):
                 if row.columns:
-                    row.read.append(_of(values, index, spans)[:, row.columns])
+                    row.read.append(_of(read, index, spans)[:, row.columns])
         if spans is None:
             for row in rows:
                 row.ran += 1

@@ -1,0 +1,232 @@
+"""A step of a batch recorded once and replayed: a GPU's work without the time it takes to ask for it, kernel by kernel."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from personascope.engine.edits import Edit
+from personascope.engine.forward import visitor
+from personascope.engine.hooks import run
+from personascope.engine.plan import Plan
+from personascope.engine.readers import Projections
+from personascope.engine.row import Row
+from personascope.engine.slots import FixedLayer, SlotStore
+from personascope.subject import Subject
+
+# Columns are exposed in blocks of so many, so that a recording outlives as many steps and attention reads little more
+# than there is.
+_COLUMNS = 256
+_ROWS = 16
+# Recordings held at once.
+_MOST = 32
+
+
+@dataclass
+class _Table:
+    """An edit whose shapes do not change: every row of the batch has an index into the table, whose row 0 does nothing."""
+
+    kind: Literal["add", "bound"]
+    index: Tensor
+    table: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def like(cls, edit: Edit, rows: int) -> "_Table":
+        size = 1 + _room(len(edit.table))
+        index = torch.zeros(rows, dtype=torch.long, device=edit.table.device)
+        table = edit.table.new_zeros(size, edit.table.shape[1])
+        bounds = torch.empty(2, size, device=edit.table.device)
+        bounds[0], bounds[1] = float("-inf"), float("inf")
+        return cls(edit.kind, index, table, *bounds)
+
+    def load(self, edit: Edit) -> None:
+        count = 1 + len(edit.table)
+        self.index.zero_()
+        self.index[edit.flat] = edit.rows + 1
+        self.table[1:count] = edit.table
+        if edit.low is not None and edit.high is not None:
+            self.low[1:count], self.high[1:count] = edit.low, edit.high
+
+    def apply(self, stream: Tensor) -> None:
+        """Change the residual stream [rows, hidden] in place."""
+        taken = self.table[self.index]
+        if self.kind == "add":
+            stream.add_(taken)
+            return
+        rows = stream.float()
+        along = (rows * taken).sum(dim=1)
+        missing = along.clamp(self.low[self.index], self.high[self.index]) - along
+        stream.copy_(rows + missing[:, None] * taken)
+
+
+def _room(rows: int) -> int:
+    """A power of two: a few vectors more or less need no other recording."""
+    return 1 << max(0, rows - 1).bit_length()
+
+
+@dataclass
+class Recording:
+    """One more token of up to `rows` rows, with what is written and read on the way: the numbers change, the shapes do not.
+
+    ids, positions: [rows, 1]; mask: [rows, columns], what each sees; end: the column that the token goes to.
+    """
+
+    subject: Subject
+    layers: list[FixedLayer]
+    projections: Projections | None
+    tables: dict[int, list[_Table]]
+    ids: Tensor
+    positions: Tensor
+    mask: Tensor
+    end: Tensor
+    logits: Tensor | None = None
+    read: Tensor | None = None
+    plan: Plan | None = None
+    is_warm: bool = False
+    _graph: torch.cuda.CUDAGraph | None = field(default=None, repr=False)
+
+    @classmethod
+    def make(cls, subject: Subject, store: SlotStore, plan: Plan, rows: int, columns: int) -> "Recording":
+        device = subject.input_device
+        end = torch.zeros((), dtype=torch.long, device=device)
+        tables = {layer: [_Table.like(edit, rows) for edit in edits] for layer, edits in plan.edits.items()}
+        ids, positions = torch.zeros(2, rows, 1, dtype=torch.long, device=device)
+        mask = torch.zeros(rows, columns, dtype=torch.long, device=device)
+        return cls(subject, store.fixed(rows, columns, end), plan.projections, tables, ids, positions, mask, end)
+
+    def load(self, plan: Plan, rows: Sequence[Row], store: SlotStore) -> None:
+        """Take over where the rows stand and what is written to them."""
+        for layer, edits in plan.edits.items():
+            for table, edit in zip(self.tables[layer], edits, strict=True):
+                table.load(edit)
+        device, end = self.end.device, store.columns.end
+        # Rows that are not there see their own token alone.
+        free = len(self.ids) - len(rows)
+        starts = torch.tensor([*(end - length for length in store.lengths), *[end] * free], device=device)
+        columns = torch.arange(self.mask.shape[1], device=device)
+        self.mask.copy_((columns >= starts[:, None]) & (columns < end))
+        self.positions.copy_(torch.tensor([[row.ran] for row in rows] + [[0]] * free, device=device))
+        self.end.fill_(end)
+        self.plan = plan
+
+    def step(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """[rows, vocabulary] float32, the logits after each row's next token; and [rows, 1, columns], what was read."""
+        self.ids[: len(tokens)] = torch.tensor(tokens, device=self.ids.device)[:, None]
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._run()
+        assert self.logits is not None
+        read = None if self.read is None else self.read[: len(tokens)]
+        return self.logits[: len(tokens)], read
+
+    def record(self, stream: torch.cuda.Stream, pool: Any) -> None:
+        """Record what a step does. Raises `RuntimeError` where it does something that cannot be."""
+        graph = torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream(stream.device))
+        with torch.cuda.stream(stream):
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                self._run()
+            except BaseException:
+                with suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+        torch.cuda.current_stream(stream.device).wait_stream(stream)
+        self._graph = graph
+
+    @property
+    def is_recorded(self) -> bool:
+        return self._graph is not None
+
+    def _run(self) -> None:
+        self.mask.index_fill_(1, self.end[None], 1)
+        inputs = {
+            "input_ids": self.ids,
+            "past_key_values": Cache(layers=list(self.layers)),
+            "use_cache": True,
+            "attention_mask": self.mask,
+        }
+        if self.subject.takes_positions:
+            inputs["position_ids"] = self.positions
+        readers = [] if self.projections is None else [self.projections]
+        layers = {*self.tables, *(layer for reader in readers for layer in reader.layers)}
+        output = run(self.subject, inputs, {layer: visitor(layer, readers, self.tables) for layer in layers})
+        self.logits = output.logits[:, -1].float()
+        self.read = None if self.projections is None else self.projections.gathered()
+        self.end += 1
+        self.positions += 1
+
+
+def may_record(subject: Subject) -> bool:
+    """Whether the whole model is on one GPU, as it was made: a step that moves tensors about cannot be recorded."""
+    device = subject.input_device
+    hooked = any(hasattr(module, "_hf_hook") for module in subject.base.modules())
+    return device.type == "cuda" and not hooked and all(one.device == device for one in subject.base.parameters())
+
+
+def _records(subject: Subject) -> bool:
+    return subject.input_device.type == "cuda"
+
+
+class Recorder:
+    """A stream's recordings, by all that gives them their shapes. On a CPU nothing is recorded, and the same is run."""
+
+    def __init__(self, subject: Subject, store: SlotStore) -> None:
+        self.subject = subject
+        self.store = store
+        self._made: dict[object, Recording] = {}
+        self._version = -1
+        self._last: Recording | None = None
+        self._stream: torch.cuda.Stream | None = None
+        self._pool: Any = None
+        store.columns.is_exposed = True
+
+    def step(self, rows: Sequence[Row], plan: Plan) -> tuple[Tensor, Tensor | None] | None:
+        """A step of the rows as `Recording.step` gives it; None if it has to be run as it is."""
+        last, self._last = self._last, None
+        # Means are added up where their rows are, which changes with every row that leaves.
+        if not self.subject.replays or any(len(one.flat) for one in plan.places):
+            return None
+        recording = self._recording(len(rows), plan)
+        if recording is not last or recording.plan is not plan:
+            recording.load(plan, rows, self.store)
+        if recording.is_warm and not recording.is_recorded and _records(self.subject):
+            try:
+                recording.record(*self._where())
+            except RuntimeError:
+                # The model asks the CPU something on its way.
+                self.subject.replays = False
+                return None
+        recording.is_warm = True
+        self._last = recording
+        return recording.step([row.next_token for row in rows])
+
+    def _recording(self, rows: int, plan: Plan) -> Recording:
+        self.store.make_way(1)
+        if self._version != self.store.version or len(self._made) >= _MOST:
+            self._made.clear()
+            self._version = self.store.version
+        slots, width = self.store.shape
+        size = min(slots, _room(rows) if rows <= _ROWS else -(-rows // _ROWS) * _ROWS)
+        columns = min(width, (self.store.columns.end // _COLUMNS + 1) * _COLUMNS)
+        edits = tuple(
+            (layer, tuple((edit.kind, _room(len(edit.table))) for edit in edits)) for layer, edits in plan.edits.items()
+        )
+        key = size, columns, edits, id(plan.projections)
+        if key not in self._made:
+            self._made[key] = Recording.make(self.subject, self.store, plan, size, columns)
+        return self._made[key]
+
+    def _where(self) -> tuple[torch.cuda.Stream, Any]:
+        """The stream and the memory that all recordings share: no two of them run at once."""
+        if self._stream is None:
+            self._stream, self._pool = torch.cuda.Stream(self.subject.input_device), torch.cuda.graph_pool_handle()
+        return self._stream, self._pool

@@ -1,0 +1,153 @@
+"""Steps of a fixed shape: recorded and replayed on a GPU, run as they are on a CPU. Either way they give what others do."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from zoo import VOCABULARY
+
+import personascope as ps
+from personascope.engine import recording
+from personascope.engine.choose import Sampling
+from personascope.engine.generate import run_requests
+from personascope.engine.rows import Generation, Request
+from personascope.subject import Subject
+
+PROMPTS = ["Who are you?", "a", "Tell me, in some more words than the window holds, about the sea.", "Why?", "no"]
+
+
+def direction(subject: Subject, layer: int, name: str) -> ps.Direction:
+    draw = torch.Generator().manual_seed(layer)
+    return ps.Direction(torch.randn(subject.hidden_size, generator=draw), layer, name)
+
+
+def requests(subject: Subject, lengths: list[int]) -> list[Request]:
+    """Rows that differ in length, writes and what is watched."""
+    one, two = direction(subject, 1, "one"), direction(subject, 2, "two")
+    writes: list[tuple[ps.engine.Write, ...]] = [
+        (),
+        (ps.add(one, 0.7), ps.add(two, -0.5, tokens="response[1:5]")),
+        (ps.cap(one, floor=0.5, ceiling=1.5),),
+        (ps.ablate(two), ps.add(two, 0.3), ps.replace(one, 1.0, tokens="sampling[2:]")),
+    ]
+    watch: list[tuple[ps.Direction, ...]] = [(), (one, two), (two, one, direction(subject, 3, "three"))]
+    return [
+        Request(
+            subject.chat.prompt(PROMPTS[number % len(PROMPTS)]),
+            number,
+            length,
+            Sampling(0.0 if number % 4 == 3 else 1.0),
+            writes=writes[number % len(writes)],
+            watch=watch[number % len(watch)],
+            suppress_eos=number % 2 == 0,
+            logprobs=VOCABULARY,
+            reads=number % 5 == 4,
+        )
+        for number, length in enumerate(lengths)
+    ]
+
+
+def run(subject: Subject, rows: list[Request], replays: bool, **settings: Any) -> list[Generation]:
+    was = subject.replays
+    subject.replays = replays
+    try:
+        return run_requests(subject, rows, **settings)
+    finally:
+        subject.replays = was
+
+
+def alike(ours: Generation, theirs: Generation) -> None:
+    assert ours.response_ids == theirs.response_ids and ours.finish == theirs.finish
+    assert ours.projections.keys() == theirs.projections.keys()
+    for name, values in theirs.projections.items():
+        assert torch.allclose(torch.tensor(ours.projections[name]), torch.tensor(values), atol=1e-4)
+    for one, other in zip(ours.logprobs, theirs.logprobs, strict=True):
+        assert one.chosen == pytest.approx(other.chosen, abs=1e-4)
+    assert (ours.means is None) is (theirs.means is None)
+    if ours.means is not None and theirs.means is not None:
+        assert torch.allclose(ours.means, theirs.means, atol=1e-4)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of columns so small that short texts fill several."""
+    monkeypatch.setattr(recording, "_COLUMNS", 16)
+    monkeypatch.setattr(recording, "_ROWS", 4)
+
+
+def test_rows_are_what_they_are_without_recordings(zoo_subject: Subject, narrow: None) -> None:
+    rows = requests(zoo_subject, [5, 12, 30, 9, 17, 3, 21, 8])
+    steps: list[bool] = []
+    real = recording.Recorder.step
+
+    def step(self: Any, *args: Any) -> Any:
+        found = real(self, *args)
+        steps.append(found is not None)
+        return found
+
+    for size in (3, 8):
+        expected = run(zoo_subject, rows, False, batch_size=size)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recording.Recorder, "step", step)
+            found = run(zoo_subject, rows, True, batch_size=size)
+        for ours, theirs in zip(found, expected, strict=True):
+            alike(ours, theirs)
+    assert any(steps)
+
+
+def test_means_are_read_as_ever(subject: Subject) -> None:
+    rows = requests(subject, [5, 12, 30, 9, 17])
+    settings: dict[str, Any] = {"means": ["response"], "mean_layers": [1, 2]}
+    for ours, theirs in zip(run(subject, rows, True, **settings), run(subject, rows, False, **settings), strict=True):
+        alike(ours, theirs)
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    st.integers(1, 9),
+    st.sampled_from([4, 16, 256]),
+    st.sampled_from([1, 2, 16]),
+)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_that_come_and_go(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, lengths: list[int], size: int, columns: int, rows: int
+) -> None:
+    monkeypatch.setattr(recording, "_COLUMNS", columns)
+    monkeypatch.setattr(recording, "_ROWS", rows)
+    monkeypatch.setattr(recording, "_MOST", 3)
+    asked = requests(subject, lengths)
+    for ours, theirs in zip(
+        run(subject, asked, True, batch_size=size), run(subject, asked, False, batch_size=size), strict=True
+    ):
+        alike(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_row_that_goes_non_finite_fails_alone_and_leaves_nothing_behind(subject: Subject, size: int) -> None:
+    """Its slot is taken by shorter rows, which run beside what it left there."""
+    bad = ps.Direction(torch.full((subject.hidden_size,), 1e38), 1, "bad")
+    rows = requests(subject, [6, 20, 9, 14, 30, 12])
+    first = Request(rows[2].prompt, 0, 30, writes=(ps.add(bad, 1e3, tokens="response[3:]"),), suppress_eos=True)
+    asked = [first, *rows[1:2], *rows[3:]]
+    found, expected = run(subject, asked, True, batch_size=size), run(subject, asked, False, batch_size=size)
+    assert found[0].finish == "non-finite"
+    for ours, theirs in zip(found[1:], expected[1:], strict=True):
+        alike(ours, theirs)
+
+
+def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = requests(subject, [5, 12, 30])
+    expected = run(subject, rows, False)
+
+    def refuse(self: Any, *args: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(recording.Recording, "record", refuse)
+    monkeypatch.setattr(recording, "_records", lambda subject: True)
+    monkeypatch.setattr(recording.Recorder, "_where", lambda self: ())
+    monkeypatch.setattr(subject, "replays", True)
+    for ours, theirs in zip(run_requests(subject, rows), expected, strict=True):
+        alike(ours, theirs)
+    assert subject.replays is False
