@@ -132,7 +132,7 @@ def activations_of(
         reader.places = torch.tensor([place for row in places for place in row], dtype=torch.long)
         run_group(subject, group, [reader])
         for index, part in zip(group.indices, reader.collect().split([len(row) for row in places]), strict=True):
-            out[index] = finite(part, 1, layers, passages[index].prompt, subject)
+            out[index] = part if reader.is_finite else finite(part, 1, layers, passages[index].prompt, subject)
     return out
 
 

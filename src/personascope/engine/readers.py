@@ -1,5 +1,6 @@
 """Reading the residual stream during a forward pass: projections, activations, and what is made of them."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -99,6 +100,7 @@ class Activations:
     when: When = "before"
     places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     _read: dict[int, Tensor] = field(default_factory=dict)
+    _is_finite: dict[int, bool] = field(default_factory=dict)
 
     @property
     def layers(self) -> Sequence[int]:
@@ -106,7 +108,16 @@ class Activations:
 
     def read(self, layer: int, stream: Tensor) -> None:
         flat = stream.reshape(-1, stream.shape[-1])
-        self._read[layer] = flat.index_select(0, self.places.to(flat.device)).float().cpu()
+        kept = flat.index_select(0, self.places.to(flat.device))
+        # Asked where the numbers are: one that is none makes no finite sum.
+        self._is_finite[layer] = math.isfinite(kept.sum(dtype=torch.float32))
+        # In this order, since what leaves a GPU does so slowly.
+        self._read[layer] = kept.cpu().float()
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that the last pass read are surely numbers; if not, look."""
+        return all(self._is_finite.values())
 
     def collect(self) -> Tensor:
         """[tokens, layers, hidden] float32 on the CPU."""
