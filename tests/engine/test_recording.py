@@ -137,6 +137,19 @@ def test_a_row_that_goes_non_finite_fails_alone_and_leaves_nothing_behind(subjec
         alike(ours, theirs)
 
 
+def test_hooks_of_others_are_called(subject: Subject) -> None:
+    called = []
+    handle = subject.layers[1].register_forward_hook(lambda *_: called.append(1))
+    try:
+        found = run(subject, requests(subject, [9, 4]), True)
+    finally:
+        handle.remove()
+    # A pass over both prompts, of which no two are alike, and one for every token after the first.
+    assert len(called) >= 9
+    for ours, theirs in zip(found, run(subject, requests(subject, [9, 4]), True), strict=True):
+        alike(ours, theirs)
+
+
 def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = requests(subject, [5, 12, 30])
     expected = run(subject, rows, False)

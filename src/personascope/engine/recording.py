@@ -187,13 +187,15 @@ class Recorder:
         self._last: Recording | None = None
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None
+        self._modules = list(subject.base.modules())
         store.columns.is_exposed = True
 
     def step(self, rows: Sequence[Row], plan: Plan) -> tuple[Tensor, Tensor | None] | None:
         """A step of the rows as `Recording.step` gives it; None if it has to be run as it is."""
         last, self._last = self._last, None
         # Means are added up where their rows are, which changes with every row that leaves.
-        if not self.subject.replays or any(len(one.flat) for one in plan.places):
+        adds_up = any(len(one.flat) for one in plan.places)
+        if not self.subject.replays or adds_up or self._is_hooked():
             return None
         recording = self._recording(len(rows), plan)
         if recording is not last or recording.plan is not plan:
@@ -208,6 +210,10 @@ class Recorder:
         recording.is_warm = True
         self._last = recording
         return recording.step([row.next_token for row in rows])
+
+    def _is_hooked(self) -> bool:
+        """Whether somebody else has hooks on the model: they would not be called."""
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self._modules)
 
     def _recording(self, rows: int, plan: Plan) -> Recording:
         self.store.make_way(1)
