@@ -26,8 +26,8 @@ from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
 from personascope.subject import Subject
 
-# Rows join once this part of the places is free.
-_JOINING = 16
+# Rows join once this part of the places is free; beside recorded steps a pass for them costs more than places that wait.
+_JOINING, _JOINING_RECORDED = 16, 8
 
 
 class RowStream:
@@ -134,7 +134,8 @@ class RowStream:
             self._max_rows = most_rows(self.subject, longest)
         room = self._max_rows - len(self._live)
         # A pass for each place that falls free would cost more than the places do while they are empty.
-        if self._live and room < max(1, min(len(self._waiting), self._max_rows // _JOINING)):
+        part = _JOINING if self._recorder is None or not self.subject.replays else _JOINING_RECORDED
+        if self._live and room < max(1, min(len(self._waiting), self._max_rows // part)):
             return events
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         longest = max(row.given + row.request.max_new_tokens for row in joining)
