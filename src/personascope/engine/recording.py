@@ -22,6 +22,7 @@ from personascope.subject import Subject
 # than there is.
 _COLUMNS = 256
 _ROWS = 16
+_CAPTURING = "transformers.utils.output_capturing"
 # Recordings held at once.
 _MOST = 32
 
@@ -212,8 +213,13 @@ class Recorder:
         return recording.step([row.next_token for row in rows])
 
     def _is_hooked(self) -> bool:
-        """Whether somebody else has hooks on the model: they would not be called."""
-        return any(module._forward_hooks or module._forward_pre_hooks for module in self._modules)
+        """Whether somebody else has hooks on the model: they would not be called. Those that transformers leaves on a model
+        that was once asked for its hidden states do nothing here."""
+        return any(
+            getattr(hook, "__module__", None) != _CAPTURING
+            for module in self._modules
+            for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+        )
 
     def _recording(self, rows: int, plan: Plan) -> Recording:
         self.store.make_way(1)
