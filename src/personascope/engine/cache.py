@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from personascope.engine.attention import Part
 from personascope.engine.slots import SlotStore
 from personascope.subject import Subject
 
@@ -33,6 +34,9 @@ class Store(Protocol):
 
     def for_step(self) -> tuple[Any, Tensor | None]:
         """The cache for one more token of every row, and the attention mask [rows, columns], None if all is seen."""
+
+    def parts(self) -> Sequence[Part]:
+        """Rows of like length, whose attention is asked part by part; none where it is asked as the model does."""
 
     def stepped(self) -> None:
         """One more token of every row is in."""
@@ -82,6 +86,9 @@ class NativeStore:
     def for_step(self) -> tuple[Any, Tensor | None]:
         return self.cache, None
 
+    def parts(self) -> Sequence[Part]:
+        return ()
+
     def stepped(self) -> None:
         pass
 
@@ -107,6 +114,9 @@ class NoStore:
 
     def for_step(self) -> tuple[Any, Tensor | None]:
         return None, None
+
+    def parts(self) -> Sequence[Part]:
+        return ()
 
     def stepped(self) -> None:
         pass

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from personascope.engine.attention import Part, parts
+
 _FIRST_COLUMNS = 128
 
 
@@ -156,6 +158,7 @@ class SlotStore:
         # How often the slots have been laid out anew.
         self.version = 0
         self._expected = (0, 0)
+        self._parts: list[Part] | None = None
 
     def expect(self, rows: int, columns: int) -> None:
         self._expected = rows, columns
@@ -240,6 +243,14 @@ class SlotStore:
             mask = (columns_[None] >= torch.tensor(starts)[:, None]).long()
         return Cache(layers=list(self.layers)), mask
 
+    def parts(self) -> list[Part]:
+        """How attention over the columns of `for_step` is cut: the same until rows join or leave."""
+        if self._parts is None:
+            keys, values = _held(self.layers[0])
+            column = keys.shape[1] * (keys.shape[3] + values.shape[3]) * keys.element_size()
+            self._parts = parts(self.lengths, column)
+        return self._parts
+
     def stepped(self) -> None:
         self.columns.end += 1
         self.lengths = [length + 1 for length in self.lengths]
@@ -255,5 +266,6 @@ class SlotStore:
 
     def _trim(self) -> None:
         """Forget the columns that are padding for every row."""
+        self._parts = None
         if self.lengths:
             self.columns.begin = self.columns.end - max(self.lengths)

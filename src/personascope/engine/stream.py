@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personascope.engine.attention import attending
 from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.edits import changes
 from personascope.engine.forward import Passage, default_tokens, means_of, visitor
@@ -207,7 +208,9 @@ class RowStream:
             inputs["attention_mask"] = mask.to(device)
         if self.subject.takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
-        logits, read, _ = self._run(inputs, self._plan, None)
+        # On a GPU it is the calls that take time.
+        with attending(self._store.parts() if device.type == "cpu" else ()):
+            logits, read, _ = self._run(inputs, self._plan, None)
         return logits, read
 
     def _rerun(self) -> list[Event]:

@@ -1,0 +1,99 @@
+"""Attention that is asked in parts gives what it gives as a whole."""
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from zoo import VOCABULARY
+
+from personascope.engine import attention
+from personascope.engine.attention import Part, attending, parts
+from personascope.engine.choose import Sampling
+from personascope.engine.generate import run_requests
+from personascope.engine.rows import Request
+from personascope.subject import Subject
+
+CALL = 100
+
+
+def cost(lengths: list[int], cut: list[Part]) -> int:
+    return sum(CALL + (part.rows.stop - part.rows.start) * max(lengths[part.rows]) for part in cut)
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
+def test_no_other_cut_costs_less(lengths: list[int]) -> None:
+    column = attention._CALL_BYTES // CALL
+    cut = parts(lengths, column)
+    assert [row for part in cut for row in range(part.rows.start, part.rows.stop)] == list(range(len(lengths)))
+    for part in cut:
+        assert part.start == max(lengths) - max(lengths[part.rows])
+    if sum(lengths) < (1 - attention._WASTE) * len(lengths) * max(lengths):
+        inner = range(1, len(lengths))
+        every = (bounds for count in range(len(lengths)) for bounds in combinations(inner, count))
+        least = min(
+            cost(lengths, [Part(slice(a, b), 0) for a, b in zip((0, *bounds), (*bounds, len(lengths)), strict=True)])
+            for bounds in every
+        )
+        assert cost(lengths, cut) == least
+    else:
+        assert len(cut) == 1
+
+
+def test_rows_are_what_they_are_whole(zoo_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every architecture, sliding windows included: of each what PyTorch's attention does, in as many parts as rows."""
+    prompts = ["Who are you?", "a", "Tell me, in some more words than the window holds, about the sea.", "Why?", "no"]
+    rows = [
+        Request(zoo_subject.chat.prompt(prompts[number % 5]), number, length, Sampling(1.0), logprobs=VOCABULARY)
+        for number, length in enumerate([5, 25, 14, 3, 30, 9, 17, 8])
+    ]
+    expected = run_requests(zoo_subject, rows, batch_size=4)
+    asked = []
+
+    def spy(cut: list[Part]) -> Any:
+        asked.append(len(cut))
+        return attending(cut)
+
+    monkeypatch.setattr(attention, "_CALL_BYTES", 1)
+    monkeypatch.setattr("personascope.engine.stream.attending", spy)
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    found = run_requests(zoo_subject, rows, batch_size=4)
+    if zoo_subject.input_device.type == "cpu":
+        assert max(asked) == 4
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.response_ids == theirs.response_ids
+        for one, other in zip(ours.logprobs, theirs.logprobs, strict=True):
+            assert one.chosen == pytest.approx(other.chosen, abs=1e-5)
+
+
+def test_less_is_read_and_an_error_puts_everything_back(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, columns = torch.nn.functional.scaled_dot_product_attention, []
+
+    def count(query: torch.Tensor, key: torch.Tensor, *args: Any, **settings: Any) -> torch.Tensor:
+        columns.append(key.shape[0] * key.shape[2])
+        return real(query, key, *args, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", count)
+    rows = [Request(subject.chat.prompt(text), 0, 9, suppress_eos=True) for text in ("a " * 60, "a", "b")]
+    read = []
+    for call in (10**9, 1):
+        monkeypatch.setattr(attention, "_CALL_BYTES", call)
+        columns.clear()
+        run_requests(subject, rows)
+        read.append(sum(columns))
+    assert read[1] < 0.7 * read[0]
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def fail(query: torch.Tensor, key: torch.Tensor, *args: Any, **settings: Any) -> torch.Tensor:
+        if query.shape[2] == 1 and key.shape[0] == 1:
+            raise KeyboardInterrupt
+        return real(query, key, *args, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run_requests(subject, rows)
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
