@@ -20,8 +20,7 @@ from personascope.subject import Subject
 class Row:
     """ran: how many of its tokens the model has run. given: how many there are before anything is sampled.
 
-    slot: its place among the mean reads, None if it has none. read: per pass the projections read, [tokens, columns];
-    columns: which of a pass's columns are the row's.
+    slot: its place among the mean reads, None if it has none. columns: which of a pass's columns are the row's.
     """
 
     id: int
@@ -30,7 +29,6 @@ class Row:
     ran: int = 0
     slot: int | None = None
     response: list[int] = field(default_factory=list)
-    read: list[np.ndarray] = field(default_factory=list)
     columns: list[int] = field(default_factory=list)
     keys: list[tuple[int, str]] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
@@ -38,6 +36,8 @@ class Row:
     error: str | None = None
     prompt: int = field(init=False)
     given: int = field(init=False)
+    _read: np.ndarray = field(init=False, default_factory=lambda: np.empty((0, 0), np.float32))
+    _noted: int = field(init=False, default=0)
     _windows: dict[Selection, Windows] = field(init=False, default_factory=dict)
     _held: dict[Selection, tuple[bool, int]] = field(init=False, default_factory=dict)
 
@@ -63,6 +63,23 @@ class Row:
             return False
         wants_last = bool(self.request.watch) or self.slot is not None
         return self.error is not None or not wants_last or self.ran >= self.total
+
+    @property
+    def read(self) -> np.ndarray:
+        """[tokens, columns]: the projections that were read."""
+        return self._read[: self._noted]
+
+    def note(self, values: np.ndarray) -> None:
+        """Take in what a pass read of the row's tokens, [tokens, columns]. In one piece for many tokens: a small one for each
+        would lie scattered among all that passes take and give back, and keep the memory between from being used again."""
+        stop = self._noted + len(values)
+        if stop > len(self._read):
+            grown = np.empty((max(self.given + 64, 2 * stop), values.shape[1]), values.dtype)
+            if self._noted:
+                grown[: self._noted] = self.read
+            self._read = grown
+        self._read[self._noted : stop] = values
+        self._noted = stop
 
     def so_far(self, selection: Selection, count: int) -> list[int]:
         """The selection's positions among the first `count` tokens, the next one still to be chosen or not."""
@@ -148,7 +165,7 @@ def finished(subject: Subject, row: Row, means: Tensor | None) -> Generation:
     """What a row came to. A row that failed, in its logits or in what was read, ends before the token whose state is not
     finite."""
     request = row.request
-    read = np.concatenate(row.read) if row.read else np.empty((0, 0), np.float32)
+    read = row.read.copy()
     response, finish, error = row.response, row.finish or "cancelled", row.error
     if error is not None:
         response = response[: max(row.ran - 1 - row.prompt, 0)]

@@ -263,7 +263,7 @@ class RowStream:
         if read is not None:
             for index, row in enumerate(rows):
                 if row.columns:
-                    row.read.append(_of(read, index, spans)[:, row.columns])
+                    row.note(_of(read, index, spans)[:, row.columns])
         if spans is None:
             for row in rows:
                 row.ran += 1
