@@ -1,5 +1,6 @@
 """Attention that is asked in parts gives what it gives as a whole."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from zoo import VOCABULARY
+from zoo import VOCABULARY, tiny_subject
 
 from personascope.engine import attention
 from personascope.engine.attention import Part, attending, parts
@@ -96,4 +97,25 @@ def test_less_is_read_and_an_error_puts_everything_back(subject: Subject, monkey
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", fail)
     with pytest.raises(KeyboardInterrupt):
         run_requests(subject, rows)
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
+
+
+def test_threads_do_not_see_each_others_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_CALL_BYTES", 1)
+    subjects = [tiny_subject("llama"), tiny_subject("qwen2")]
+    before = ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def rows(subject: Subject) -> list[Request]:
+        texts = ["a", "Tell me, in some more words than the window holds, about the sea.", "Why?", "no no no"]
+        return [
+            Request(subject.chat.prompt(texts[number % 4]), number, 6 + 5 * number, suppress_eos=True)
+            for number in range(8)
+        ]
+
+    expected = [[one.response_ids for one in run_requests(one, rows(one), batch_size=4)] for one in subjects]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            asked = [pool.submit(run_requests, subjects[n % 2], rows(subjects[n % 2]), 4) for n in (0, 1)]
+            for number, found in enumerate(asked):
+                assert [one.response_ids for one in found.result()] == expected[number]
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before

@@ -1,6 +1,7 @@
 """Steps of a fixed shape: recorded and replayed on a GPU, run as they are on a CPU. Either way they give what others do."""
 
-from typing import Any
+import weakref
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from zoo import VOCABULARY
 import personascope as ps
 from personascope.engine import recording
 from personascope.engine.choose import Sampling
+from personascope.engine.edits import Edit
 from personascope.engine.generate import run_requests
 from personascope.engine.rows import Generation, Request
+from personascope.engine.stream import RowStream
 from personascope.subject import Subject
 
 PROMPTS = ["Who are you?", "a", "Tell me, in some more words than the window holds, about the sea.", "Why?", "no"]
@@ -98,6 +101,9 @@ def test_rows_are_what_they_are_without_recordings(zoo_subject: Subject, narrow:
         for ours, theirs in zip(found, expected, strict=True):
             alike(ours, theirs)
     assert any(steps)
+    if zoo_subject.input_device.type == "cuda":
+        # What needs the GPU: that nothing fell back on its way.
+        assert zoo_subject.replays is recording.may_record(zoo_subject)
 
 
 def test_means_are_read_as_ever(subject: Subject) -> None:
@@ -140,17 +146,114 @@ def test_a_row_that_goes_non_finite_fails_alone_and_leaves_nothing_behind(subjec
         alike(ours, theirs)
 
 
-def test_hooks_of_others_are_called(subject: Subject) -> None:
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each step whether it was one of a fixed shape."""
+    steps: list[bool] = []
+    real = recording.Recorder.step
+
+    def step(self: Any, *args: Any) -> Any:
+        found = real(self, *args)
+        steps.append(found is not None)
+        return found
+
+    monkeypatch.setattr(recording.Recorder, "step", step)
+    return steps
+
+
+def on_a_module(subject: Subject, hook: Any) -> Any:
+    return subject.layers[1].register_forward_hook(hook)
+
+
+def everywhere(subject: Subject, hook: Any) -> Any:
+    return torch.nn.modules.module.register_module_forward_hook(hook)
+
+
+@pytest.mark.parametrize("register", [on_a_module, everywhere])
+def test_with_hooks_of_others_nothing_is_replayed(subject: Subject, replayed: list[bool], register: Any) -> None:
     called = []
-    handle = subject.layers[1].register_forward_hook(lambda *_: called.append(1))
+    handle = register(subject, lambda *_: called.append(1))
     try:
         found = run(subject, requests(subject, [9, 4]), True)
     finally:
         handle.remove()
-    # A pass over both prompts, of which no two are alike, and one for every token after the first.
-    assert len(called) >= 9
+    assert len(called) >= 9 and len(replayed) >= 8 and not any(replayed)
     for ours, theirs in zip(found, run(subject, requests(subject, [9, 4]), True), strict=True):
         alike(ours, theirs)
+    assert any(replayed)
+
+
+def test_steps_of_both_kinds_take_turns(
+    subject: Subject, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under one plan: every third step somebody else has a hook on the model."""
+    rows = requests(subject, [25, 14, 25])
+    expected = run(subject, rows, False)
+    monkeypatch.setattr(subject, "replays", True)
+    stream = RowStream(subject)
+    for row in rows:
+        stream.submit(row)
+    done: dict[int, Generation] = {}
+    for number in range(60):
+        handle = on_a_module(subject, lambda *_: None) if number % 3 == 2 else None
+        done |= {event.row: event.generation for event in stream.step() if event.generation is not None}
+        if handle is not None:
+            handle.remove()
+    assert any(replayed) and not all(replayed)
+    for row, theirs in enumerate(expected):
+        alike(done[row], theirs)
+
+
+def test_a_write_leaves_rows_that_have_none_alone(subject: Subject) -> None:
+    unit = direction(subject, 1, "x").unit()
+    bounds = torch.tensor([0.0]), torch.tensor([0.0])
+    edit = Edit("bound", torch.tensor([1]), torch.tensor([0]), unit[None], *bounds)
+    table = recording._Table.like(edit, 4)
+    table.load(edit)
+    stream = torch.randn(4, subject.hidden_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    stream[2, 3] = float("inf")
+    ours, theirs = stream.clone(), stream.clone()
+    table.apply(ours)
+    edit.apply(theirs)
+    assert torch.equal(ours, theirs) and not torch.equal(ours[1], stream[1])
+    assert torch.equal(ours[[0, 2, 3]], stream[[0, 2, 3]])
+
+
+class Recorded:
+    """A recording as PyTorch keeps it: memory whose last recording is gone takes no other one."""
+
+    alive: ClassVar[dict[object, list[int]]] = {}
+
+    def __init__(self, replay: Any, pool: object) -> None:
+        held = self.alive.setdefault(pool, [])
+        if held and not held[0]:
+            raise RuntimeError("use_count > 0")
+        held[:] = [(held[0] if held else 0) + 1]
+        self.replay, self.held = replay, held
+        weakref.finalize(self, self._gone, held)
+
+    @staticmethod
+    def _gone(held: list[int]) -> None:
+        held[0] -= 1
+
+
+def test_slots_laid_out_anew_are_recorded_anew(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    def record(self: Any, stream: object, pool: object) -> None:
+        self._graph = Recorded(weakref.WeakMethod(self._run), pool)
+        self._graph.replay = lambda run=self._graph.replay: run()()
+
+    monkeypatch.setattr(recording.Recording, "record", record)
+    monkeypatch.setattr(recording, "_records", lambda subject: True)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    Recorded.alive.clear()
+    rows = requests(subject, [40, 12, 90, 9, 33, 60, 150, 25])
+    expected = run(subject, rows, False, batch_size=3)
+    monkeypatch.setattr(subject, "replays", True)
+    for ours, theirs in zip(run_requests(subject, rows, batch_size=3), expected, strict=True):
+        alike(ours, theirs)
+    assert subject.replays
+    assert len(Recorded.alive) > 1 and sum(held[0] for held in Recorded.alive.values()) == 0
 
 
 def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

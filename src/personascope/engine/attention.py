@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 # What another call costs, in bytes of keys and values that could be read meanwhile: 40 µs at 16 GB/s, as measured.
@@ -50,6 +51,10 @@ def parts(lengths: Sequence[int], column_bytes: int) -> list[Part]:
     return found[::-1]
 
 
+_lock, _here = threading.Lock(), threading.local()
+_inside: list[Any] = []
+
+
 @contextmanager
 def attending(cut: Sequence[Part]) -> Iterator[None]:
     """While it lasts, PyTorch's attention of a step is asked part by part, in this thread. Models with another attention
@@ -57,31 +62,43 @@ def attending(cut: Sequence[Part]) -> Iterator[None]:
     if len(cut) < 2:
         yield
         return
-    real, ours = ALL_ATTENTION_FUNCTIONS["sdpa"], threading.get_ident()
-
-    def attend(
-        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
-    ) -> tuple[Tensor, Any]:
-        rows, _, tokens, _ = query.shape
-        is_step = attention_mask is not None and tokens == 1 and len(attention_mask) == rows == cut[-1].rows.stop
-        if not is_step or settings.get("position_bias") is not None or threading.get_ident() != ours:
-            return real(module, query, key, value, attention_mask, **settings)
-        assert attention_mask is not None
-        out = [
-            real(
-                module,
-                query[part.rows],
-                key[part.rows, :, part.start :],
-                value[part.rows, :, part.start :],
-                attention_mask[part.rows, ..., part.start :],
-                **settings,
-            )[0]
-            for part in cut
-        ]
-        return torch.cat(out), None
-
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = attend
+    before = getattr(_here, "cut", ())
+    with _lock:
+        # Threads may be inside together: the first puts ours in place, the last puts back what was there.
+        _inside.append(_inside[0] if _inside else ALL_ATTENTION_FUNCTIONS["sdpa"])
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = _attend
+    _here.cut = cut
     try:
         yield
     finally:
-        ALL_ATTENTION_FUNCTIONS["sdpa"] = real
+        _here.cut = before
+        with _lock:
+            real = _inside.pop()
+            if not _inside:
+                ALL_ATTENTION_FUNCTIONS["sdpa"] = real
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
+) -> tuple[Tensor, Any]:
+    """What transformers' function for PyTorch's attention gives, in the parts that this thread has set."""
+    with _lock:
+        real = _inside[0] if _inside else sdpa_attention_forward
+    cut: Sequence[Part] = getattr(_here, "cut", ())
+    rows, _, tokens, _ = query.shape
+    is_step = cut and attention_mask is not None and tokens == 1 and len(attention_mask) == rows == cut[-1].rows.stop
+    if not is_step or settings.get("position_bias") is not None:
+        return real(module, query, key, value, attention_mask, **settings)
+    assert attention_mask is not None
+    out = [
+        real(
+            module,
+            query[part.rows],
+            key[part.rows, :, part.start :],
+            value[part.rows, :, part.start :],
+            attention_mask[part.rows, ..., part.start :],
+            **settings,
+        )[0]
+        for part in cut
+    ]
+    return torch.cat(out), None

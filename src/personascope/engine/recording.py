@@ -1,9 +1,11 @@
 """A step of a batch recorded once and replayed: a GPU's work without the time it takes to ask for it, kernel by kernel."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -23,8 +25,11 @@ from personascope.subject import Subject
 _COLUMNS = 256
 _ROWS = 16
 _CAPTURING = "transformers.utils.output_capturing"
-# Recordings held at once.
-_MOST = 32
+# Recordings held at once: each keeps its logits.
+_MOST = 8
+_RECORDABLE = ("sdpa", "eager")
+_CHANGING_ROPE = ("dynamic", "longrope")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass
@@ -63,7 +68,8 @@ class _Table:
         rows = stream.float()
         along = (rows * taken).sum(dim=1)
         missing = along.clamp(self.low[self.index], self.high[self.index]) - along
-        stream.copy_(rows + missing[:, None] * taken)
+        changed = (rows + missing[:, None] * taken).to(stream.dtype)
+        stream.copy_(torch.where(self.index[:, None] > 0, changed, stream))
 
 
 def _room(rows: int) -> int:
@@ -131,15 +137,16 @@ class Recording:
         """Record what a step does. Raises `RuntimeError` where it does something that cannot be."""
         graph = torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream(stream.device))
-        with torch.cuda.stream(stream):
-            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-            try:
-                self._run()
-            except BaseException:
-                with suppress(RuntimeError):
+        try:
+            with torch.cuda.stream(stream):
+                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+                try:
+                    self._run()
+                finally:
                     graph.capture_end()
-                raise
-            graph.capture_end()
+        except BaseException:
+            _recover(stream, pool)
+            raise
         torch.cuda.current_stream(stream.device).wait_stream(stream)
         self._graph = graph
 
@@ -166,11 +173,29 @@ class Recording:
         self.positions += 1
 
 
+def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
+    """After a recording that failed: PyTorch goes on as if one were under way, with its memory and its random numbers, until
+    that is ended and another one has come to its end."""
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with suppress(Exception):
+            torch._C._cuda_endAllocateToPool(stream.device.index, pool)
+        with torch.cuda.stream(stream):
+            empty = torch.cuda.CUDAGraph()
+            empty.capture_begin()
+            empty.capture_end()
+
+
 def may_record(subject: Subject) -> bool:
-    """Whether the whole model is on one GPU, as it was made: a step that moves tensors about cannot be recorded."""
-    device = subject.input_device
-    hooked = any(hasattr(module, "_hf_hook") for module in subject.base.modules())
-    return device.type == "cuda" and not hooked and all(one.device == device for one in subject.base.parameters())
+    """Whether a step of the model can be expected to be recorded: the whole of it is on one GPU, as it was made, and nothing
+    in it is known to ask the CPU on its way, as the choice of experts, flash attention's masks and rotary embeddings that
+    change with the length do."""
+    device, config = subject.input_device, subject.text_config
+    if device.type != "cuda" or any(one.device != device for one in subject.model.parameters()):
+        return False
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    asks = any(kind in str(rope) for kind in _CHANGING_ROPE) or any(getattr(config, name, None) for name in _EXPERTS)
+    return not asks and config._attn_implementation in _RECORDABLE
 
 
 def _records(subject: Subject) -> bool:
@@ -184,19 +209,28 @@ class Recorder:
         self.subject = subject
         self.store = store
         self._made: dict[object, Recording] = {}
-        self._version = -1
         self._last: Recording | None = None
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None
-        self._modules = list(subject.base.modules())
+        self._modules = list(subject.model.modules())
+        self._is_off = any("forward" in vars(module) for module in self._modules)
         store.columns.is_exposed = True
+        store.before_refit = WeakMethod(self.forget)
+
+    def forget(self) -> None:
+        """Let go of all recordings, and with them of the slots that they were made for."""
+        self._made.clear()
+        # Memory that no recording has any more cannot be recorded into again.
+        self._last = self._pool = None
 
     def step(self, rows: Sequence[Row], plan: Plan) -> tuple[Tensor, Tensor | None] | None:
         """A step of the rows as `Recording.step` gives it; None if it has to be run as it is."""
         last, self._last = self._last, None
+        if self._is_off or not self.subject.replays:
+            self.forget()
+            return None
         # Means are added up where their rows are, which changes with every row that leaves.
-        adds_up = any(len(one.flat) for one in plan.places)
-        if not self.subject.replays or adds_up or self._is_hooked():
+        if any(len(one.flat) for one in plan.places) or self._is_hooked():
             return None
         recording = self._recording(len(rows), plan)
         if recording is not last or recording.plan is not plan:
@@ -204,9 +238,13 @@ class Recorder:
         if recording.is_warm and not recording.is_recorded and _records(self.subject):
             try:
                 recording.record(*self._where())
+            except torch.OutOfMemoryError:
+                self._is_off = True
             except RuntimeError:
                 # The model asks the CPU something on its way.
                 self.subject.replays = False
+            if not recording.is_recorded:
+                self.forget()
                 return None
         recording.is_warm = True
         self._last = recording
@@ -215,7 +253,8 @@ class Recorder:
     def _is_hooked(self) -> bool:
         """Whether somebody else has hooks on the model: they would not be called. Those that transformers leaves on a model
         that was once asked for its hidden states do nothing here."""
-        return any(
+        everywhere = torch.nn.modules.module
+        return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
             getattr(hook, "__module__", None) != _CAPTURING
             for module in self._modules
             for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
@@ -223,9 +262,6 @@ class Recorder:
 
     def _recording(self, rows: int, plan: Plan) -> Recording:
         self.store.make_way(1)
-        if self._version != self.store.version or len(self._made) >= _MOST:
-            self._made.clear()
-            self._version = self.store.version
         slots, width = self.store.shape
         size = min(slots, _room(rows) if rows <= _ROWS else -(-rows // _ROWS) * _ROWS)
         columns = min(width, (self.store.columns.end // _COLUMNS + 1) * _COLUMNS)
@@ -234,11 +270,15 @@ class Recorder:
         )
         key = size, columns, edits, id(plan.projections)
         if key not in self._made:
+            if len(self._made) >= _MOST:
+                self.forget()
             self._made[key] = Recording.make(self.subject, self.store, plan, size, columns)
         return self._made[key]
 
     def _where(self) -> tuple[torch.cuda.Stream, Any]:
         """The stream and the memory that all recordings share: no two of them run at once."""
         if self._stream is None:
-            self._stream, self._pool = torch.cuda.Stream(self.subject.input_device), torch.cuda.graph_pool_handle()
+            self._stream = torch.cuda.Stream(self.subject.input_device)
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         return self._stream, self._pool

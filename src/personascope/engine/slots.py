@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -155,8 +156,8 @@ class SlotStore:
         self.columns = _Columns()
         self.lengths: list[int] = []
         self.layers: list[SlotLayer] = []
-        # How often the slots have been laid out anew.
-        self.version = 0
+        # Whom to tell before the slots are laid out anew: not kept alive by it.
+        self.before_refit: WeakMethod[Any] | None = None
         self._expected = (0, 0)
         self._parts: list[Part] | None = None
 
@@ -212,11 +213,13 @@ class SlotStore:
         return (keys.shape[0], keys.shape[2]) if keys is not None else (0, 0)
 
     def _refit(self, slots: int, columns: int, shift: int, pattern: Cache | None) -> None:
+        tell = self.before_refit() if self.before_refit is not None else None
+        if tell is not None:
+            tell()
         for index, layer in enumerate(self.layers):
             layer.fit(slots, columns, None if pattern is None else _held(pattern.layers[index]), shift)
         self.columns.begin -= shift
         self.columns.end -= shift
-        self.version += 1
 
     def make_way(self, count: int) -> None:
         """Make sure of columns for `count` more tokens of every row."""
