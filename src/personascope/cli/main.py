@@ -16,27 +16,28 @@ _UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: i
 # typer turns Ctrl-C into this code.
 _INTERRUPTED = 130
 
-# Where each command lives. Only the one that is asked for is imported: some need torch, which takes seconds.
+# Where each command lives, and what it does in a few words. Only the one that is asked for is imported: some need torch,
+# which takes seconds.
 _COMMANDS = {
-    "demo": "demo",
-    "traits": "traits",
-    "extract": "extract",
-    "watch": "watch",
-    "generate": "generate",
-    "persist": "persist",
-    "insert": "insert",
-    "features": "features",
-    "transfer": "transfer",
-    "axis": "axis",
-    "audit": "audit",
-    "diff": "diff",
-    "screen": "screen",
-    "report": "report",
-    "organisms": "organisms",
-    "doctor": "doctor",
-    "persona": "persona",
-    "import": "import_directions",
-    "export": "export_directions",
+    "demo": ("demo", "extract, check and watch every trait of a shipped model"),
+    "traits": ("traits", "list the shipped personas, or show one"),
+    "extract": ("extract", "turn personas into directions, and measure them"),
+    "watch": ("watch", "read traits token by token, and write a page"),
+    "generate": ("generate", "sample a response per prompt, steered or not"),
+    "persist": ("persist", "steer, let go, and measure how long a persona stays"),
+    "insert": ("insert", "ask questions along conversations for a signature"),
+    "features": ("features", "find, mine, show and steer with an SAE's features"),
+    "transfer": ("transfer", "carry personas from one model to another"),
+    "axis": ("axis", "make an assistant axis, with its role vectors"),
+    "audit": ("audit", "test a judge: how steady, how fair, at what cost"),
+    "diff": ("diff", "compare a fine-tune with its base along each persona"),
+    "screen": ("screen", "rank a dataset by projection difference"),
+    "report": ("report", "make the page of a run, or of several to compare"),
+    "organisms": ("organisms", "list, train and measure the shipped models"),
+    "doctor": ("doctor", "say what this machine can run, and what is missing"),
+    "persona": ("persona", "draft a persona file of one's own"),
+    "import": ("import_directions", "turn other tools' vectors into directions"),
+    "export": ("export_directions", "write directions for other tools"),
 }
 
 
@@ -49,7 +50,6 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command with its arguments and return the exit code; errors become one sentence on stderr."""
     if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
-        # Said before all commands are imported, which takes seconds.
         near = difflib.get_close_matches(arguments[0], _COMMANDS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return _complain(f"there is no command {arguments[0]!r}; {hint}`personascope --help` lists all", 2)
@@ -78,7 +78,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _app(arguments: list[str]) -> typer.Typer:
-    """The app with the command that is asked for; with all of them where none is, or an unknown one."""
+    """The app with the command that is asked for; where none is, with what each would do."""
     app = typer.Typer(
         help="Find, watch, steer, explain and transport personas in open-weight language models.",
         no_args_is_help=True,
@@ -88,15 +88,21 @@ def _app(arguments: list[str]) -> typer.Typer:
     )
     # A callback keeps the app a group of commands even while it has a single one.
     app.callback()(_version)
-    asked = arguments[0] if arguments and arguments[0] in _COMMANDS else None
-    for name, module in _COMMANDS.items():
-        if asked in (None, name):
-            command = import_module(f"personascope.cli.{module}").COMMAND
-            if isinstance(command, typer.Typer):
-                app.add_typer(command, name=name)
-            else:
-                app.command(name)(command)
+    asked = next((one for one in arguments if not one.startswith("-")), None)
+    if asked not in _COMMANDS:
+        for name, (_, summary) in _COMMANDS.items():
+            app.command(name, short_help=summary)(_nothing)
+        return app
+    command = import_module(f"personascope.cli.{_COMMANDS[asked][0]}").COMMAND
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=asked)
+    else:
+        app.command(asked)(command)
     return app
+
+
+def _nothing() -> None:
+    """What stands for a command in the list of all."""
 
 
 def _say_version(asked: bool) -> None:
