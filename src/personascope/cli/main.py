@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
         hint = f"did you mean {near[0]!r}? " if near else ""
         return _complain(f"there is no command {arguments[0]!r}; {hint}`personascope --help` lists all", 2)
     try:
-        code = _app(arguments)(arguments, standalone_mode=False)
+        code = _app(arguments)(arguments, standalone_mode=False, prog_name="personascope")
     except UserError as error:
         return _complain(str(error), 2)
     except _UsageError as error:
