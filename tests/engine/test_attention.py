@@ -54,9 +54,9 @@ def test_rows_are_what_they_are_whole(zoo_subject: Subject, monkeypatch: pytest.
     expected = run_requests(zoo_subject, rows, batch_size=4)
     asked = []
 
-    def spy(cut: list[Part]) -> Any:
+    def spy(cut: list[Part], columns: int) -> Any:
         asked.append(len(cut))
-        return attending(cut)
+        return attending(cut, columns)
 
     monkeypatch.setattr(attention, "_CALL_BYTES", 1)
     monkeypatch.setattr("personascope.engine.stream.attending", spy)
@@ -69,6 +69,20 @@ def test_rows_are_what_they_are_whole(zoo_subject: Subject, monkeypatch: pytest.
         assert ours.response_ids == theirs.response_ids
         for one, other in zip(ours.logprobs, theirs.logprobs, strict=True):
             assert one.chosen == pytest.approx(other.chosen, abs=1e-5)
+
+
+def test_a_model_that_leaves_out_old_columns_is_cut_where_rows_begin() -> None:
+    draw = torch.Generator().manual_seed(0)
+    lengths, width = [9, 3, 5], 6
+    query, key, value = (torch.randn(3, 2, size, 4, generator=draw) for size in (1, width, width))
+    mask = (torch.arange(width) >= width - torch.tensor(lengths)[:, None])[:, None, None]
+    module = torch.nn.Module()
+    attend = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    expected, _ = attend(module, query, key, value, mask)
+    cut = [Part(slice(0, 1), 0), Part(slice(1, 2), 6), Part(slice(2, 3), 4)]
+    with attending(cut, 9):
+        found, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_less_is_read_and_an_error_puts_everything_back(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,8 +80,9 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "_ROWS", 4)
 
 
-def test_rows_are_what_they_are_without_recordings(zoo_subject: Subject, narrow: None) -> None:
-    rows = requests(zoo_subject, [5, 12, 30, 9, 17, 3, 21, 8])
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each step whether it was one of a fixed shape."""
     steps: list[bool] = []
     real = recording.Recorder.step
 
@@ -90,17 +91,21 @@ def test_rows_are_what_they_are_without_recordings(zoo_subject: Subject, narrow:
         steps.append(found is not None)
         return found
 
+    monkeypatch.setattr(recording.Recorder, "step", step)
+    return steps
+
+
+def test_rows_are_what_they_are_without_recordings(zoo_subject: Subject, narrow: None, replayed: list[bool]) -> None:
+    rows = requests(zoo_subject, [5, 12, 30, 9, 17, 3, 21, 8])
     # Leaves hooks of transformers' own on the model.
     ids = torch.tensor([[5, 6]], device=zoo_subject.input_device)
     zoo_subject.model(input_ids=ids, output_hidden_states=True)
     for size in (3, 8):
         expected = run(zoo_subject, rows, False, batch_size=size)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(recording.Recorder, "step", step)
-            found = run(zoo_subject, rows, True, batch_size=size)
+        found = run(zoo_subject, rows, True, batch_size=size)
         for ours, theirs in zip(found, expected, strict=True):
             alike(ours, theirs)
-    assert any(steps)
+    assert any(replayed)
     if zoo_subject.input_device.type == "cuda":
         # What needs the GPU: that nothing fell back on its way.
         assert zoo_subject.replays is recording.may_record(zoo_subject)
@@ -144,21 +149,6 @@ def test_a_row_that_goes_non_finite_fails_alone_and_leaves_nothing_behind(subjec
     assert found[0].finish == "non-finite"
     for ours, theirs in zip(found[1:], expected[1:], strict=True):
         alike(ours, theirs)
-
-
-@pytest.fixture
-def replayed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of each step whether it was one of a fixed shape."""
-    steps: list[bool] = []
-    real = recording.Recorder.step
-
-    def step(self: Any, *args: Any) -> Any:
-        found = real(self, *args)
-        steps.append(found is not None)
-        return found
-
-    monkeypatch.setattr(recording.Recorder, "step", step)
-    return steps
 
 
 def on_a_module(subject: Subject, hook: Any) -> Any:
@@ -254,6 +244,17 @@ def test_slots_laid_out_anew_are_recorded_anew(subject: Subject, monkeypatch: py
         alike(ours, theirs)
     assert subject.replays
     assert len(Recorded.alive) > 1 and sum(held[0] for held in Recorded.alive.values()) == 0
+
+
+def test_a_module_with_another_forward_pass_is_not_recorded(subject: Subject, replayed: list[bool]) -> None:
+    assert not recording._is_patched(subject)
+    subject.layers[1].forward = subject.layers[1].forward
+    try:
+        assert recording._is_patched(subject)
+        run(subject, requests(subject, [5]), True)
+    finally:
+        del subject.layers[1].forward
+    assert replayed and not any(replayed)
 
 
 def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

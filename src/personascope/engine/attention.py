@@ -56,18 +56,18 @@ _inside: list[Any] = []
 
 
 @contextmanager
-def attending(cut: Sequence[Part]) -> Iterator[None]:
-    """While it lasts, PyTorch's attention of a step is asked part by part, in this thread. Models with another attention
-    run as they do."""
+def attending(cut: Sequence[Part], columns: int) -> Iterator[None]:
+    """While it lasts, PyTorch's attention of a step over so many columns is asked part by part, in this thread. Models with
+    another attention run as they do."""
     if len(cut) < 2:
         yield
         return
-    before = getattr(_here, "cut", ())
+    before = getattr(_here, "cut", ((), 0))
     with _lock:
         # Threads may be inside together: the first puts ours in place, the last puts back what was there.
         _inside.append(_inside[0] if _inside else ALL_ATTENTION_FUNCTIONS["sdpa"])
         ALL_ATTENTION_FUNCTIONS["sdpa"] = _attend
-    _here.cut = cut
+    _here.cut = cut, columns
     try:
         yield
     finally:
@@ -84,21 +84,19 @@ def _attend(
     """What transformers' function for PyTorch's attention gives, in the parts that this thread has set."""
     with _lock:
         real = _inside[0] if _inside else sdpa_attention_forward
-    cut: Sequence[Part] = getattr(_here, "cut", ())
+    cut: Sequence[Part]
+    cut, columns = getattr(_here, "cut", ((), 0))
     rows, _, tokens, _ = query.shape
     is_step = cut and attention_mask is not None and tokens == 1 and len(attention_mask) == rows == cut[-1].rows.stop
     if not is_step or settings.get("position_bias") is not None:
         return real(module, query, key, value, attention_mask, **settings)
     assert attention_mask is not None
-    out = [
-        real(
-            module,
-            query[part.rows],
-            key[part.rows, :, part.start :],
-            value[part.rows, :, part.start :],
-            attention_mask[part.rows, ..., part.start :],
-            **settings,
-        )[0]
-        for part in cut
-    ]
+    # A model may have left out the oldest columns, which no row of a window sees.
+    gone, out = columns - key.shape[2], []
+    for part in cut:
+        rest = slice(max(0, part.start - gone), None)
+        seen = attention_mask[part.rows, ..., rest]
+        out.append(
+            real(module, query[part.rows], key[part.rows, :, rest], value[part.rows, :, rest], seen, **settings)[0]
+        )
     return torch.cat(out), None

@@ -191,11 +191,17 @@ def may_record(subject: Subject) -> bool:
     in it is known to ask the CPU on its way, as the choice of experts, flash attention's masks and rotary embeddings that
     change with the length do."""
     device, config = subject.input_device, subject.text_config
-    if device.type != "cuda" or any(one.device != device for one in subject.model.parameters()):
+    on_device = all(one.device == device for one in subject.model.parameters())
+    if device.type != "cuda" or not on_device or _is_patched(subject):
         return False
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     asks = any(kind in str(rope) for kind in _CHANGING_ROPE) or any(getattr(config, name, None) for name in _EXPERTS)
     return not asks and config._attn_implementation in _RECORDABLE
+
+
+def _is_patched(subject: Subject) -> bool:
+    """Whether somebody has put another forward pass in a module's place, as accelerate does to move weights about."""
+    return any("forward" in vars(module) for module in subject.model.modules())
 
 
 def _records(subject: Subject) -> bool:
@@ -213,7 +219,7 @@ class Recorder:
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None
         self._modules = list(subject.model.modules())
-        self._is_off = any("forward" in vars(module) for module in self._modules)
+        self._is_off = _is_patched(subject)
         store.columns.is_exposed = True
         store.before_refit = WeakMethod(self.forget)
 

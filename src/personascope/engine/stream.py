@@ -209,7 +209,8 @@ class RowStream:
         if self.subject.takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
         # On a GPU it is the calls that take time.
-        with attending(self._store.parts() if device.type == "cpu" else ()):
+        is_cut = device.type == "cpu" and mask is not None
+        with attending(self._store.parts() if is_cut else (), 0 if mask is None else mask.shape[1]):
             logits, read, _ = self._run(inputs, self._plan, None)
         return logits, read
 
