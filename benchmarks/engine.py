@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from measuring import bandwidth, place, ratios, record, show, timed
-from models import SHAPES, random_ids, random_model, raw_hooks, requests, watched, weight_bytes
+from models import SHAPES, random_ids, random_model, raw_hooks, requests, sampled, watched, weight_bytes
 from peak_memory import memory
 from peers import peers
 from streams import coming_and_going, conditions
@@ -31,10 +31,7 @@ def hf_generate(subject: Subject, batch: torch.Tensor, new: int) -> torch.Tensor
     return subject.model.generate(
         batch,
         attention_mask=mask,
-        max_new_tokens=new,
-        min_new_tokens=new,
-        do_sample=True,
-        top_k=0,
+        **sampled(new),
         disable_compile=True,
     )
 

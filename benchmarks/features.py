@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from matplotlib import pyplot as plt
 from measuring import record, timed
-from models import random_llama
+from models import random_model
 
 import personascope as ps
 from personascope.engine.forward import Passage, mapped_of
@@ -52,7 +52,7 @@ def random_sae(width: int, features: int, layer: int) -> SAE:
 
 def speed(device: str, dtype: str, rounds: int) -> dict[str, Any]:
     """The whole mining pass, tokenizing and all, beside a bare pass to the same layer and one that encodes everything."""
-    subject = random_llama(device, getattr(torch, dtype))
+    subject = random_model("llama-512", device, getattr(torch, dtype))
     layer = subject.n_layers // 2
     sae = random_sae(subject.hidden_size, FEATURES, layer)
     chosen = list(range(0, FEATURES, FEATURES // CHOSEN))[:CHOSEN]

@@ -59,10 +59,6 @@ def random_model(shape: str, device: str, dtype: torch.dtype) -> Subject:
     return ps.load(model.to(device), tokenizer=AutoTokenizer.from_pretrained(organism_folder("llama")))
 
 
-def random_llama(device: str, dtype: torch.dtype) -> Subject:
-    return random_model("llama-512", device, dtype)
-
-
 def weight_bytes(subject: Subject) -> int:
     """What a step has to read of the model: all of it, but of an embedding that is no output head only a few rows."""
     looked_up = subject.base.get_input_embeddings().weight
@@ -87,6 +83,11 @@ def random_ids(subject: Subject, rows: int, tokens: int) -> list[tuple[int, ...]
 
 def requests(ids: list[tuple[int, ...]], new: int, **settings: Any) -> list[Request]:
     return [Request(Prompt(row, (), ""), seed, new, suppress_eos=True, **settings) for seed, row in enumerate(ids)]
+
+
+def sampled(new: int) -> dict[str, Any]:
+    """What `generate` is told, to draw so many tokens from the model's own distribution."""
+    return {"max_new_tokens": new, "min_new_tokens": new, "do_sample": True, "top_k": 0}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from models import sampled
 
 from personascope.subject import Subject
 
@@ -22,10 +23,7 @@ def peers(subject: Subject, batch: torch.Tensor, new: int) -> dict[str, Callable
                 wrapped.generate(
                     batch,
                     attention_mask=torch.ones_like(batch),
-                    max_new_tokens=new,
-                    min_new_tokens=new,
-                    do_sample=True,
-                    top_k=0,
+                    **sampled(new),
                 )
             finally:
                 wrapped.unwrap()
@@ -42,10 +40,7 @@ def peers(subject: Subject, batch: torch.Tensor, new: int) -> dict[str, Callable
         def nnsight() -> None:
             with lens.generate(
                 {"input_ids": batch, "attention_mask": torch.ones_like(batch)},
-                max_new_tokens=new,
-                min_new_tokens=new,
-                do_sample=True,
-                top_k=0,
+                **sampled(new),
             ) as tracer:
                 for _ in tracer.iter[:]:
                     lens.model.layers[middle].output += push

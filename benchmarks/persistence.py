@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from measuring import place, ratios, record, show, timed
-from models import random_ids, random_llama, raw_hooks
+from models import random_ids, random_model, raw_hooks
 
 import personascope as ps
 from personascope.engine.choose import Sampling
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     dtype = arguments.dtype or ("float32" if arguments.device == "cpu" else "bfloat16")
-    subject = random_llama(arguments.device, getattr(torch, dtype))
+    subject = random_model("llama-512", arguments.device, getattr(torch, dtype))
     name = "cpu" if arguments.device == "cpu" else place(arguments.device).lower().replace(" ", "-")
     arguments.out.mkdir(exist_ok=True)
     parts = {

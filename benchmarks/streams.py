@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from measuring import ratios, show, timed
-from models import random_ids, raw_hooks, requests
+from models import random_ids, raw_hooks, requests, sampled
 
 import personascope as ps
 from personascope.engine.choose import Sampling
@@ -50,10 +50,7 @@ def conditions(device: str, rounds: int, new: int) -> dict[str, Any]:
                 subject.model.generate(
                     batch,
                     attention_mask=mask,
-                    max_new_tokens=new,
-                    min_new_tokens=new,
-                    do_sample=True,
-                    top_k=0,
+                    **sampled(new),
                     disable_compile=True,
                 )
 
