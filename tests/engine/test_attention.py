@@ -59,7 +59,7 @@ def test_rows_are_what_they_are_whole(zoo_subject: Subject, monkeypatch: pytest.
         return attending(cut, columns)
 
     monkeypatch.setattr(attention, "_CALL_BYTES", 1)
-    monkeypatch.setattr("personascope.engine.stream.attending", spy)
+    monkeypatch.setattr("personascope.engine.passes.attending", spy)
     before = ALL_ATTENTION_FUNCTIONS["sdpa"]
     found = run_requests(zoo_subject, rows, batch_size=4)
     if zoo_subject.input_device.type == "cpu":

@@ -204,7 +204,7 @@ def test_law_6_an_interrupted_pass_leaves_the_model_as_it_was(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("personascope.engine.edits.Edit.apply", interrupt)
-    monkeypatch.setattr("personascope.engine.recording._Table.apply", interrupt)
+    monkeypatch.setattr("personascope.engine.tables.Table.apply", interrupt)
     with pytest.raises(KeyboardInterrupt):
         ps.generate(zoo_subject, PROMPTS, steer=[ps.add(direction(zoo_subject, 1), 1.0)], max_new_tokens=9)
     monkeypatch.undo()

@@ -16,6 +16,7 @@ from personascope.engine.edits import Edit
 from personascope.engine.generate import run_requests
 from personascope.engine.rows import Generation, Request
 from personascope.engine.stream import RowStream
+from personascope.engine.tables import Table
 from personascope.subject import Subject
 
 PROMPTS = ["Who are you?", "a", "Tell me, in some more words than the window holds, about the sea.", "Why?", "no"]
@@ -198,7 +199,7 @@ def test_a_write_leaves_rows_that_have_none_alone(subject: Subject) -> None:
     unit = direction(subject, 1, "x").unit()
     bounds = torch.tensor([0.0]), torch.tensor([0.0])
     edit = Edit("bound", torch.tensor([1]), torch.tensor([0]), unit[None], *bounds)
-    table = recording._Table.like(edit, 4)
+    table = Table.like(edit, 4)
     table.load(edit)
     stream = torch.randn(4, subject.hidden_size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     stream[2, 3] = float("inf")

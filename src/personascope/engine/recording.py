@@ -4,20 +4,20 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakMethod
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from personascope.engine.edits import Edit
 from personascope.engine.forward import visitor
 from personascope.engine.hooks import run
 from personascope.engine.plan import Plan
 from personascope.engine.readers import Projections
 from personascope.engine.row import Row
 from personascope.engine.slots import FixedLayer, SlotStore
+from personascope.engine.tables import Table, room
 from personascope.subject import Subject
 
 # Columns are exposed in blocks of so many, so that a recording outlives as many steps and attention reads little more
@@ -33,51 +33,6 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass
-class _Table:
-    """An edit whose shapes do not change: every row of the batch has an index into the table, whose row 0 does nothing."""
-
-    kind: Literal["add", "bound"]
-    index: Tensor
-    table: Tensor
-    low: Tensor
-    high: Tensor
-
-    @classmethod
-    def like(cls, edit: Edit, rows: int) -> "_Table":
-        size = 1 + _room(len(edit.table))
-        index = torch.zeros(rows, dtype=torch.long, device=edit.table.device)
-        table = edit.table.new_zeros(size, edit.table.shape[1])
-        bounds = torch.empty(2, size, device=edit.table.device)
-        bounds[0], bounds[1] = float("-inf"), float("inf")
-        return cls(edit.kind, index, table, *bounds)
-
-    def load(self, edit: Edit) -> None:
-        count = 1 + len(edit.table)
-        self.index.zero_()
-        self.index[edit.flat] = edit.rows + 1
-        self.table[1:count] = edit.table
-        if edit.low is not None and edit.high is not None:
-            self.low[1:count], self.high[1:count] = edit.low, edit.high
-
-    def apply(self, stream: Tensor) -> None:
-        """Change the residual stream [rows, hidden] in place."""
-        taken = self.table[self.index]
-        if self.kind == "add":
-            stream.add_(taken)
-            return
-        rows = stream.float()
-        along = (rows * taken).sum(dim=1)
-        missing = along.clamp(self.low[self.index], self.high[self.index]) - along
-        changed = (rows + missing[:, None] * taken).to(stream.dtype)
-        stream.copy_(torch.where(self.index[:, None] > 0, changed, stream))
-
-
-def _room(rows: int) -> int:
-    """A power of two: a few vectors more or less need no other recording."""
-    return 1 << max(0, rows - 1).bit_length()
-
-
-@dataclass
 class Recording:
     """One more token of up to `rows` rows, with what is written and read on the way: the numbers change, the shapes do not.
 
@@ -87,7 +42,7 @@ class Recording:
     subject: Subject
     layers: list[FixedLayer]
     projections: Projections | None
-    tables: dict[int, list[_Table]]
+    tables: dict[int, list[Table]]
     ids: Tensor
     positions: Tensor
     mask: Tensor
@@ -102,7 +57,7 @@ class Recording:
     def make(cls, subject: Subject, store: SlotStore, plan: Plan, rows: int, columns: int) -> "Recording":
         device = subject.input_device
         end = torch.zeros((), dtype=torch.long, device=device)
-        tables = {layer: [_Table.like(edit, rows) for edit in edits] for layer, edits in plan.edits.items()}
+        tables = {layer: [Table.like(edit, rows) for edit in edits] for layer, edits in plan.edits.items()}
         ids, positions = torch.zeros(2, rows, 1, dtype=torch.long, device=device)
         mask = torch.zeros(rows, columns, dtype=torch.long, device=device)
         return cls(subject, store.fixed(rows, columns, end), plan.projections, tables, ids, positions, mask, end)
@@ -269,10 +224,10 @@ class Recorder:
     def _recording(self, rows: int, plan: Plan) -> Recording:
         self.store.make_way(1)
         slots, width = self.store.shape
-        size = min(slots, _room(rows) if rows <= _ROWS else -(-rows // _ROWS) * _ROWS)
+        size = min(slots, room(rows) if rows <= _ROWS else -(-rows // _ROWS) * _ROWS)
         columns = min(width, (self.store.columns.end // _COLUMNS + 1) * _COLUMNS)
         edits = tuple(
-            (layer, tuple((edit.kind, _room(len(edit.table))) for edit in edits)) for layer, edits in plan.edits.items()
+            (layer, tuple((edit.kind, room(len(edit.table))) for edit in edits)) for layer, edits in plan.edits.items()
         )
         key = size, columns, edits, id(plan.projections)
         if key not in self._made:

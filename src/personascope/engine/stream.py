@@ -2,26 +2,20 @@
 
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from personascope.engine.attention import attending
 from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.edits import changes
-from personascope.engine.forward import Passage, default_tokens, means_of, visitor
-from personascope.engine.hooks import run
+from personascope.engine.forward import Passage, default_tokens, means_of
 from personascope.engine.lanes import lanes
-from personascope.engine.logits import picked
+from personascope.engine.passes import Passes
 from personascope.engine.plan import Plan, Planner
-from personascope.engine.recording import Recorder
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Request, duplicates
 from personascope.engine.selection import Selection, select
-from personascope.engine.slots import SlotStore
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
@@ -63,9 +57,7 @@ class RowStream:
         self._live: list[Row] = []
         self._store: Store = STORES[subject.cache]()
         self._planner = Planner(subject, self.means, layers)
-        self._recorder = (
-            Recorder(subject, self._store) if subject.replays and isinstance(self._store, SlotStore) else None
-        )
+        self._passes = Passes(subject, self._store, self._planner)
         self._ids = 0
         self._steps = 0
         self._replan_at = 0
@@ -135,7 +127,7 @@ class RowStream:
             self._max_rows = most_rows(self.subject, longest)
         room = self._max_rows - len(self._live)
         # A pass for each place that falls free would cost more than the places do while they are empty.
-        part = _JOINING if self._recorder is None or not self.subject.replays else _JOINING_RECORDED
+        part = _JOINING_RECORDED if self._passes.replays else _JOINING
         if self._live and room < max(1, min(len(self._waiting), self._max_rows // part)):
             return events
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
@@ -161,24 +153,17 @@ class RowStream:
         firsts, rows = [lane[0] for lane in together], [row for lane in together for row in lane]
         lane_of = [index for index, lane in enumerate(together) for _ in lane]
         width = max(row.given for row in firsts) - left
-        pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)][:width] for row in firsts]
         spans = [Span(index, 0, row.given - left) for index, row in zip(lane_of, rows, strict=True)]
-        plan = self._planner.beginnings(firsts, rows, spans, width)
-        last = torch.tensor([index * width + row.given - left - 1 for index, row in enumerate(firsts)])
-        inputs = {
-            "input_ids": torch.tensor(ids, device=self.subject.input_device),
-            **self._store.for_prefill(),
-        }
-        logits, read, cache = self._run(inputs, plan, last)
-        self._store.adopt(cache, lane_of, [span.count for span in spans])
+        passed = self._passes.beginnings(firsts, self._planner.beginnings(firsts, rows, spans, width), left)
+        self._store.adopt(passed.cache, lane_of, [span.count for span in spans])
         self._live += rows
         # What was planned for a step was for other rows.
         self._replan_at = 0
         if left:
-            self._take(rows, spans, read)
+            self._take(rows, spans, passed.read)
             return []
-        return self._after(rows, spans, read, logits[lane_of] if len(rows) > len(firsts) else logits)
+        logits = passed.logits[lane_of] if len(rows) > len(firsts) else passed.logits
+        return self._after(rows, spans, passed.read, logits)
 
     # Stepping
 
@@ -187,60 +172,16 @@ class RowStream:
         if self._steps >= self._replan_at:
             self._plan, good = self._planner.step(rows)
             self._replan_at = self._steps + good
-        replayed = self._recorder.step(rows, self._plan) if self._recorder is not None else None
-        if replayed is not None:
-            logits, on_device = replayed
-            read = None if on_device is None else on_device.cpu().numpy()
-        else:
-            logits, read = self._one_more(rows)
+        passed = self._passes.one_more(rows, self._plan)
         self._store.stepped()
-        return self._after(rows, None, read, logits)
-
-    def _one_more(self, rows: Sequence[Row]) -> tuple[Tensor, np.ndarray | None]:
-        device = self.subject.input_device
-        cache, mask = self._store.for_step()
-        inputs = {
-            "input_ids": torch.tensor([[row.next_token] for row in rows], device=device),
-            "past_key_values": cache,
-            "use_cache": True,
-        }
-        if mask is not None:
-            inputs["attention_mask"] = mask.to(device)
-        if self.subject.takes_positions:
-            inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
-        # On a GPU it is the calls that take time.
-        is_cut = device.type == "cpu" and mask is not None
-        with attending(self._store.parts() if is_cut else (), 0 if mask is None else mask.shape[1]):
-            logits, read, _ = self._run(inputs, self._plan, None)
-        return logits, read
+        return self._after(rows, None, passed.read, passed.logits)
 
     def _rerun(self) -> list[Event]:
         """One more token of every row, from the rows' beginnings: what `_advance` does with a cache."""
         rows = self._live
-        width = max(row.ran for row in rows) + 1
-        pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [[*row.request.prompt.ids, *row.response[: row.ran + 1 - row.prompt]] for row in rows]
-        plan = self._planner.wholes(rows, width)
-        padded = [[*row, *[pad] * (width - len(row))] for row in ids]
-        last = torch.tensor([index * width + row.ran for index, row in enumerate(rows)])
-        inputs = {"input_ids": torch.tensor(padded, device=self.subject.input_device), **self._store.for_prefill()}
-        logits, read, _ = self._run(inputs, plan, last)
+        passed = self._passes.wholes(rows, self._planner.wholes(rows, max(row.ran for row in rows) + 1))
         spans = [Span(index, row.ran, 1, column=row.ran) for index, row in enumerate(rows)]
-        return self._after(rows, spans, read, logits)
-
-    def _run(self, inputs: dict[str, Any], plan: Plan, last: Tensor | None) -> tuple[Tensor, np.ndarray | None, Any]:
-        """[rows, vocabulary] float32: the logits after each row's last token; [rows, tokens, columns], the projections that
-        were read, None if none were; and the cache that the model returns.
-
-        last: where in the flattened batch the rows' last tokens are, None if each row has a single one.
-        """
-        readers = self._planner.readers(plan)
-        layers = {*plan.edits, *(layer for reader in readers for layer in reader.layers)}
-        visitors = {layer: visitor(layer, readers, plan.edits) for layer in layers}
-        output = run(self.subject, inputs, visitors, None if last is None else partial(picked, last))
-        logits = output.logits[:, -1] if last is None else output.logits[0]
-        read = None if plan.projections is None else plan.projections.collect()
-        return logits.float(), read, getattr(output, "past_key_values", None)
+        return self._after(rows, spans, passed.read, passed.logits)
 
     # Choosing and leaving
 
