@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from personascope.organisms.conversation import Sampler
+from personascope.organisms.grammar import Grammar
 from personascope.persistence.curves import Arm
+from personascope.persistence.decay import fit_curves
 from personascope.statistics import Interval
 from personascope.subject import Subject
 from personascope.validation.persisting import Persisting, agreement, chain_half_life, learned_stickiness, sentences
@@ -21,14 +23,14 @@ def test_stickiness_is_found_in_text_of_the_grammar(llama: Subject) -> None:
     arm = Arm("prompted", "x@0", "natural", {}, ("",) * count, texts, np.zeros(count, dtype=bool), (None,) * count)
     labels = sentences(llama.truth, arm)
     for name in grammar.personas[1:]:
-        learned = learned_stickiness(llama.truth, labels, name, range(count))
+        learned = learned_stickiness(llama.truth, labels, grammar.index[name], range(count))
         assert learned.estimate == pytest.approx(grammar.stickiness[name], abs=0.09), name
         assert learned.low < learned.estimate < learned.high and learned.high - learned.low < 0.2, name
 
 
 def test_too_few_sentences_tell_nothing(llama: Subject) -> None:
     assert llama.truth is not None
-    assert math.isnan(learned_stickiness(llama.truth, [[(1, 9), (1, 9)]], "evil", [0]).estimate)
+    assert math.isnan(learned_stickiness(llama.truth, [[(1, 9), (1, 9)]], 1, [0]).estimate)
 
 
 def about(value: float, spread: float = 1.0) -> Interval:
@@ -51,10 +53,37 @@ def test_agreement_is_one_where_half_lives_are_the_chains() -> None:
     assert math.isnan(agreement([one(0.5, 1), one(0.9, 1)]).rank)
 
 
-@pytest.mark.parametrize(("stickiness", "longer"), [(0.95, 0.02), (0.7, 0.05), (0.3, 0.3)])
-def test_a_chain_of_sentences_lasts_about_as_long_as_its_powers_say(stickiness: float, longer: float) -> None:
-    power = 16 * math.log(2) / -math.log(stickiness)
-    assert power * 0.97 < chain_half_life(stickiness, 16.0, 1000) < power * (1 + longer)
+@pytest.mark.parametrize("persona", ["evil", "silly", "detective"])
+def test_a_chain_lasts_as_long_as_its_draws_do(persona: str) -> None:
+    grammar, rng = Grammar(), np.random.default_rng(5)
+    column, length, tokens, rows = grammar.index[persona], 16, 400, 40_000
+    states = np.full(rows, column)
+    drawn, thresholds = np.empty((tokens // length + 2, rows), dtype=bool), grammar.transition.cumsum(axis=1)
+    for sentence in drawn:
+        sentence[:] = states == column
+        states = (rng.random(rows)[:, None] > thresholds[states]).sum(axis=1).clip(max=len(thresholds) - 1)
+    let_go = rng.integers(length, size=rows)
+    at = (np.arange(tokens)[:, None] + let_go) // length
+    curve = np.take_along_axis(drawn, at, axis=0).mean(axis=1)
+    keep = np.array([grammar.stickiness[name] for name in grammar.personas])
+    expected = chain_half_life(keep, grammar, column, length, tokens)
+    assert float(fit_curves(curve[None])[2][0]) == pytest.approx(expected, rel=0.04)
+
+
+def test_what_left_a_persona_and_comes_back_counts() -> None:
+    grammar = Grammar()
+    keep = np.array([grammar.stickiness[name] for name in grammar.personas])
+    power = {name: 16 * math.log(2) / -math.log(grammar.stickiness[name]) for name in ("evil", "detective")}
+    lives = {name: chain_half_life(keep, grammar, grammar.index[name], 16.0, 400) for name in power}
+    assert lives["evil"] < 0.97 * power["evil"] and lives["detective"] > 1.1 * power["detective"]
+
+
+def test_what_is_not_known_or_never_ends_has_no_half_life() -> None:
+    grammar = Grammar()
+    keep = np.full(len(grammar.personas), 0.5)
+    for value, expected in ((math.nan, math.nan), (1.0, math.inf)):
+        keep[1] = value
+        assert chain_half_life(keep, grammar, 1, 16.0, 400) == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_long_life_that_is_hardly_known_weighs_little() -> None:

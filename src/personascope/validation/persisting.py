@@ -10,6 +10,7 @@ from scipy.stats import spearmanr, t
 
 from personascope.directions import Direction
 from personascope.errors import UserError
+from personascope.organisms.grammar import Grammar
 from personascope.organisms.parse import TOKEN, Reading
 from personascope.organisms.truth import Truth
 from personascope.persistence.continuous import persistence
@@ -29,8 +30,8 @@ _ROUNDING = 0.014
 class Persisting:
     """One persona after steering. planted, learned: stickiness, as the corpus has it, and in text that the model wrote after
     a system prompt was taken away, which the half-life is not measured on. half_life: measured on projections, in tokens;
-    predicted: of the chain with the learned stickiness, in tokens; sentence: the mean length of one, in tokens. Intervals
-    are over prompts."""
+    predicted: of the chain with the learned stickiness of all of them, in tokens; sentence: the mean length of one, in
+    tokens. Intervals are over prompts."""
 
     persona: str
     planted: float
@@ -84,32 +85,52 @@ def check_persisting(
         samples=samples,
         seed=seed,
     )
+    columns = {direction.key: truth.grammar.index[direction.name] for direction, _ in directions}
+    labels = {key: sentences(truth, found.arm("prompted", key)) for key in columns}
+    learned = {key: learned_stickiness(truth, labels[key], column, found.units) for key, column in columns.items()}
+    keep = np.array([truth.stickiness[name] for name in truth.personas])
+    for key, column in columns.items():
+        if math.isfinite(learned[key].estimate):
+            keep[column] = learned[key].estimate
     out = []
     for direction, _ in directions:
-        decay = found.decay(direction.key)
-        labels = sentences(truth, found.arm("prompted", direction.key))
-        learned = learned_stickiness(truth, labels, direction.name, found.units)
-        words = sum(len(TOKEN.findall(text)) for text in found.arm("prompted", direction.key).after)
+        key, column = direction.key, columns[direction.key]
+        words = sum(len(TOKEN.findall(text)) for text in found.arm("prompted", key).after)
         each = n_sample * len(found.units) / max(words, 1)
-        length = each * float(np.mean([count for row in labels for _, count in row]))
+        length = each * float(np.mean([count for row in labels[key] for _, count in row]))
+        lives = []
+        for one in learned[key]:
+            kept = keep.copy()
+            kept[column] = one
+            lives.append(chain_half_life(kept, truth.grammar, column, length, n_sample))
         planted = truth.stickiness[direction.name]
-        predicted = Interval(*(chain_half_life(one, length, n_sample) for one in learned))
-        out.append(Persisting(direction.name, planted, learned, decay.half_life, predicted, length, len(found.units)))
+        half_life = found.decay(key).half_life
+        out.append(
+            Persisting(direction.name, planted, learned[key], half_life, Interval(*lives), length, len(found.units))
+        )
     return out
 
 
-def chain_half_life(stickiness: float, length: float, tokens: int) -> float:
+def chain_half_life(keep: np.ndarray, grammar: Grammar, column: int, length: float, tokens: int) -> float:
     """The half-life, in tokens, that the same fit finds in `tokens` of a chain's own mean curve.
 
-    Sentences of `length` tokens, let go at any place in one: by a token some have passed one boundary more than others, so
-    that the curve runs straight from one power of the stickiness to the next.
+    keep: [personas], how often a sentence of each keeps it, the chance to draw it anew taken out. The curve is that of the
+    persona in `column`: how much likelier it is where the chain began with it than in the long run; what is drawn anew is
+    the planted chain's, so that some of what left it comes back. Sentences of `length` tokens, let go at any place in one:
+    by a token some have passed one boundary more than others, so that the curve runs straight from one step of the chain
+    to the next. NaN or inf where `keep[column]` is not known or is at least 1.
     """
-    if math.isnan(stickiness):
+    if math.isnan(keep[column]):
         return math.nan
-    if stickiness >= 1:
+    if keep[column] >= 1:
         return math.inf
     whole, part = np.divmod(np.arange(tokens) / length, 1.0)
-    curve = stickiness**whole * (1 - part + part * stickiness)
+    lift, lifts = np.eye(len(keep))[column] - grammar.stationary, []
+    for _ in range(int(whole[-1]) + 2):
+        lifts.append(lift[column])
+        lift = lift * keep + (lift @ (1 - keep)) * grammar.redraw
+    steps, at = np.array(lifts), whole.astype(int)
+    curve = steps[at] * (1 - part) + steps[at + 1] * part
     return float(fit_curves(curve[None])[2][0])
 
 
@@ -125,13 +146,13 @@ def sentences(truth: Truth, arm: Arm) -> list[list[tuple[int, int]]]:
 
 
 def learned_stickiness(
-    truth: Truth, labels: Sequence[Sequence[tuple[int, int]]], persona: str, units: Sequence[Hashable]
+    truth: Truth, labels: Sequence[Sequence[tuple[int, int]]], column: int, units: Sequence[Hashable]
 ) -> Interval:
     """How often a sentence of a persona keeps it, the chance to draw it anew taken out; NaN of too few sentences.
 
-    labels: each row's sentences; units: for each row what it was drawn with, which the interval resamples.
+    column: the persona's, in `Truth.personas`; labels: each row's sentences; units: for each row what it was drawn with,
+    which the interval resamples.
     """
-    column = truth.grammar.index[persona]
     found = [
         (unit, after == column)
         for unit, row in zip(units, labels, strict=True)

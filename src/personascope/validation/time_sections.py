@@ -13,8 +13,9 @@ def lives(figures: Figures) -> list[str]:
         "",
         f"Steered for 48 tokens, then sampled for 400 without, {figures.persisting[0].rows} rows a persona. *Learned*: how "
         "often the model keeps a persona from sentence to sentence in text of its own, after a system prompt was taken away. "
-        "*Predicted*: the half-life of a chain with the learned stickiness, by the same fit. *Measured*: that of the "
-        "projection. With intervals over prompts. Spearman's rank correlation of learned stickiness and half-life: "
+        "*Predicted*: the half-life of the planted chain with the learned stickiness of all personas, some of what left one "
+        "coming back, by the same fit. *Measured*: that of the projection. With intervals over prompts. Spearman's rank "
+        "correlation of learned stickiness and half-life: "
         f"{found.rank:.2f}, and {found.apart:.2f} over those whose predicted half-lives are a sentence or more apart; slope "
         "of measured on predicted half-lives, in logarithms and by the errors of both (York, 1966): "
         f"{found.slope.estimate:.2f} [{found.slope.low:.2f}, {found.slope.high:.2f}]; geometric mean of measured over "
