@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from personascope.engine.forward import Passage, default_tokens, groups, run_group
@@ -54,11 +56,14 @@ def pass_tokens(subject: Subject, batch_tokens: int | None) -> int:
     return min(most, default_tokens(subject) if batch_tokens is None else batch_tokens)
 
 
-def token_logprobs(logits: Tensor, tokens: Sequence[int]) -> Tensor:
-    """[tokens] float64 on the CPU: the log-probability of each token under its row of logits, [tokens, vocabulary]."""
-    chosen = torch.tensor(tokens, device=logits.device)
+def token_logprobs(logits: Tensor, tokens: ArrayLike, rows: ArrayLike | None = None) -> Tensor:
+    """[tokens] float64 on the CPU: the log-probability of each token under a row of the logits, [rows, vocabulary]: `rows`
+    says which, the tokens' own order if None."""
+    chosen = np.asarray(tokens, dtype=np.int64)
+    places = np.arange(len(chosen)) if rows is None else np.asarray(rows, dtype=np.int64)
+    at, of = torch.from_numpy(np.stack([places, chosen])).to(logits.device)
     # On a CPU a whole softmax is one pass over the logits, and logsumexp several.
-    return logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0].double().cpu()
+    return logits.log_softmax(-1)[at, of].double().cpu()
 
 
 def picked(flat: Tensor, hidden: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def perplexities(subject: Subject, passages: Sequence[Passage], batch_tokens: in
     plain = [replace(passages[index], writes=(), is_open=False) for index in told]
     out: list[float | None] = [None] * len(passages)
     for index, logprobs in zip(told, ending_logprobs(subject, plain, batch_tokens), strict=True):
-        surprise = -float(logprobs.mean())
+        surprise = -math.fsum(logprobs.tolist()) / len(logprobs)
         if not math.isfinite(surprise):
             raise NonFinite(f"{subject.name} gives no number for the perplexity of response {index}")
         out[index] = math.exp(surprise)

@@ -37,8 +37,9 @@ class Subject:
     name: the id it was loaded by. truth: what was planted in it, None unless it is an organism.
     norms: median residual norms by layer, filled as they are measured. cache: how rows that are generated together
     keep their keys and values: in `slots` that rows join and leave, in the model's `own` cache, or `none`. replays: whether
-    a step of theirs is recorded and replayed, which a GPU does without waiting for Python. workers: who runs the rows
-    that are sampled, this process if None.
+    a step of theirs is recorded and replayed, which a GPU does without waiting for Python. takes_trees: whether texts that
+    begin alike can be run in one row, None until it was tried. workers: who runs the rows that are sampled, this process if
+    None.
     """
 
     model: PreTrainedModel
@@ -50,6 +51,7 @@ class Subject:
     norms: dict[int, float] = field(default_factory=dict)
     cache: Literal["slots", "own", "none"] = "slots"
     replays: bool = False
+    takes_trees: bool | None = None
     workers: "Workers | None" = None
 
     @staticmethod
