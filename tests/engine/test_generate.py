@@ -1,5 +1,6 @@
 """Generation beyond the laws: settings, ends, caches of other kinds, bookkeeping."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import transformers as tf
 from zoo import VOCABULARY, byte_tokenizer, tiny_subject
 
 import personascope as ps
-from personascope.engine.forward import Passage, activations_of, projections_of
+from personascope.engine.forward import Passage, activations_of, means_of, projections_of
 from personascope.engine.generate import run_requests
 from personascope.engine.logits import logits_of
 from personascope.engine.rows import Request
+from personascope.engine.stream import RowStream
+from personascope.errors import UserError
 from personascope.subject import Subject
 
 PROMPTS = ["Who are you?", "a", "Tell me, in some more words, about the sea."]
@@ -204,6 +207,45 @@ def test_a_row_can_be_cancelled(subject: Subject) -> None:
     assert 2 <= len(ends[gone].response_ids) <= 3
     assert ends[kept].finish == "length"
     assert len(stream) == len(waiting) == 0
+
+
+def test_a_turn_that_a_prompt_does_not_have_is_refused_before_others_are_disturbed(subject: Subject) -> None:
+    stream = RowStream(subject, 4)
+    stream.submit(Request(subject.chat.prompt("Hello"), 0, 4, suppress_eos=True))
+    stream.step()
+    push = ps.add(ps.Direction(torch.ones(subject.hidden_size), 1, "x"), 1.0, tokens="turn[5]")
+    with pytest.raises(UserError, match=r"turn\[5\]"):
+        stream.submit(Request(subject.chat.prompt("x"), 1, 4, writes=(push,)))
+    while len(stream):
+        ended = [event.generation for event in stream.step() if event.generation]
+    assert ended[0] is not None and len(ended[0].response_ids) == 4
+
+
+def test_threads_that_share_a_model_do_not_share_what_is_done_to_it(subject: Subject) -> None:
+    direction = ps.Direction(torch.randn(subject.hidden_size, generator=torch.Generator().manual_seed(0)), 1, "x")
+
+    def said(strength: int) -> tuple[list[int], list[float]]:
+        push = [ps.add(direction, 4.0 * strength)] if strength else None
+        (one,) = ps.generate(subject, ["Hello"], push, [direction], 24, seed=[strength], suppress_eos=True)
+        return one.response_ids, one.projections["x@1"].tolist()
+
+    alone = [said(strength) for strength in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(said, [0, 1, 2, 3] * 3)) == alone * 3
+
+
+def test_means_that_count_from_the_end_are_those_of_the_text(subject: Subject) -> None:
+    push = ps.add(ps.Direction(torch.ones(subject.hidden_size), 1, "x"), 0.5)
+    requests = [
+        Request(subject.chat.prompt(text), seed, new, writes=writes, suppress_eos=True, reads=True)
+        for seed, (text, new, writes) in enumerate((("Hello", 9, ()), ("And another", 5, (push,)), ("Hi", 2, ())))
+    ]
+    asked = ["response[-3:]", "response", "all[-1]"]
+    for request, one in zip(requests, run_requests(subject, requests, means=asked), strict=True):
+        passage = Passage(request.prompt, tuple(one.response_ids), request.writes)
+        expected = means_of(subject, [passage], range(subject.n_layers), asked)[0].transpose(0, 1)
+        assert one.means is not None
+        torch.testing.assert_close(one.means, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_an_interrupted_stream_says_so(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,17 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import transformers as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zoo import VOCABULARY
+from zoo import CONFIGS, VOCABULARY, byte_tokenizer, tiny_subject
 
 import personascope as ps
 from personascope.engine import recording
 from personascope.engine.choose import Sampling
 from personascope.engine.edits import Edit
 from personascope.engine.generate import run_requests
+from personascope.engine.recording import masks_by_table
 from personascope.engine.rows import Generation, Request
 from personascope.engine.stream import RowStream
 from personascope.engine.tables import Table
@@ -256,6 +258,14 @@ def test_a_module_with_another_forward_pass_is_not_recorded(subject: Subject, re
     finally:
         del subject.layers[1].forward
     assert replayed and not any(replayed)
+
+
+def test_attention_with_a_table_of_its_own_is_not_recorded() -> None:
+    config = tf.GPTNeoConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
+    )
+    older = ps.load(tf.AutoModelForCausalLM.from_config(config).eval(), tokenizer=byte_tokenizer())
+    assert masks_by_table(older) and not any(masks_by_table(tiny_subject(name)) for name in CONFIGS)
 
 
 def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

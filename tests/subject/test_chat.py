@@ -34,6 +34,13 @@ DEFAULT_SYSTEM = (
     "{% if messages[0]['role'] != 'system' %}<|start|>system\nYou are helpful.<|end|>\n{% endif %}"
     + TEMPLATE.replace("{{ bos_token }}", "")
 )
+# The last user turn takes the system text in, whatever stands before it.
+SYSTEM_LAST = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set told = messages[0]['content'] %}"
+    "{% set rest = messages[1:] %}{% else %}{% set told = '' %}{% set rest = messages %}{% endif %}"
+    "{% for m in rest %}{% if m['role'] == 'user' %}[INST] {% if loop.last and told %}{{ told }}\n\n{% endif %}"
+    "{{ m['content'] }}[/INST]{% else %} {{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
 TEMPLATES = {
     "chatml": TEMPLATE,
     "gemma2": GEMMA2,
@@ -107,6 +114,39 @@ def test_any_contents_are_found_in_order(contents: list[str]) -> None:
 
 def test_thinking_is_switched_off_where_the_template_has_the_switch() -> None:
     assert ChatFormat(byte_tokenizer(THINKING)).prompt("Hello").text.endswith("<think>\n\n</think>\n\n")
+
+
+def test_a_turn_whose_thinking_the_template_leaves_out_is_found() -> None:
+    template = TEMPLATE.replace("{{ m['content'] }}", "{{ m['content'].split('</think>')[-1].lstrip('\n') }}")
+    chat = ChatFormat(byte_tokenizer(template))
+    thought = {"role": "assistant", "content": "<think>\nuser?\n</think>\n\nYes, user."}
+    prompt = chat.prompt([CHAT[1], thought, {"role": "user", "content": "Why?"}])
+    first, second, third = spans(chat, prompt)
+    assert "Ünïcode" in first and "Yes, user." in second and "think" not in second and "Why?" in third
+    assert prompt.ids == tuple(
+        chat.tokenizer.apply_chat_template(
+            [CHAT[1], thought, {"role": "user", "content": "Why?"}], add_generation_prompt=True
+        )["input_ids"]
+    )
+
+
+def test_a_system_text_that_stands_in_the_last_turn_is_found_there() -> None:
+    chat = ChatFormat(byte_tokenizer(SYSTEM_LAST))
+    prompt = chat.prompt(CHAT)
+    system, first, answer, last = spans(chat, prompt)
+    assert "Be user." in system and "Ünïcode" in first and answer.strip() == "user</s>" and "now?" in last
+    assert (
+        "Be user." not in last
+        and prompt.turns[0].start == prompt.turns[2].stop
+        and prompt.turns[0].stop == prompt.turns[3].start
+    )
+
+
+def test_of_templates_with_names_the_default_one_is_taken() -> None:
+    named, plain = byte_tokenizer(), byte_tokenizer()
+    named.chat_template = {"default": TEMPLATE, "tool_use": "{{ 'tools' }}"}  # type: ignore[assignment]
+    assert ChatFormat(named).prompt(CHAT) == ChatFormat(plain).prompt(CHAT)
+    assert ChatFormat(named).end_ids() == ChatFormat(plain).end_ids()
 
 
 def test_an_open_assistant_turn_is_gone_on_with() -> None:

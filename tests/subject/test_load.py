@@ -1,6 +1,8 @@
 """Loading subjects, and finding the layers of many kinds of model."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,9 @@ from torch import nn
 from zoo import CONFIGS, VOCABULARY, byte_tokenizer, tiny_model, tiny_subject
 
 import personascope as ps
+from personascope.engine.generate import run_requests
+from personascope.engine.rows import Request
+from personascope.errors import UserError
 from personascope.subject.layers import find_layers
 
 SMALL = {
@@ -203,6 +208,71 @@ def test_a_model_in_training_mode_is_refused() -> None:
 def test_a_model_object_needs_its_tokenizer() -> None:
     with pytest.raises(ps.UserError, match="tokenizer="):
         ps.load(tiny_model("llama"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: tf.AutoModel.from_config(CONFIGS["llama"]()),
+        lambda: tf.LlamaForSequenceClassification(CONFIGS["llama"]()),
+        lambda: torch.nn.Linear(2, 2),
+    ],
+)
+def test_a_model_that_chooses_no_tokens_is_refused_with_its_tree(model: Callable[[], Any]) -> None:
+    with pytest.raises(UserError, match=r"[Ii]ts modules are"):
+        ps.load(model().eval(), tokenizer=byte_tokenizer())
+
+
+@pytest.mark.parametrize("tokenizer", [3, "./none", Path("/none")])
+def test_what_is_no_tokenizer_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(UserError, match="tokenizer"):
+        ps.load(tiny_model("llama"), tokenizer=tokenizer)
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
+    tiny_model("qwen2").save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no tokenizer beside"):
+        ps.load(tmp_path)
+
+
+def test_a_context_by_another_name_is_known_and_kept_to() -> None:
+    config = tf.MptConfig(d_model=32, n_heads=4, n_layers=3, vocab_size=VOCABULARY, max_seq_len=64)
+    subject = ps.load(tf.AutoModelForCausalLM.from_config(config).eval(), tokenizer=byte_tokenizer())
+    assert subject.context == 64
+    (said,) = ps.generate(subject, ["Hi"], max_new_tokens=100, suppress_eos=True)
+    assert said.finish == "context"
+    with pytest.raises(UserError, match="context of 64"):
+        ps.activations(subject, ["x" * 100])
+
+
+def test_a_context_shorter_than_the_neutral_texts_does_for_relative_steering() -> None:
+    config = CONFIGS["gpt2"]()
+    config.n_positions = 96
+    torch.manual_seed(0)
+    subject = ps.load(tf.AutoModelForCausalLM.from_config(config).eval(), tokenizer=byte_tokenizer())
+    push = ps.add(ps.Direction(torch.ones(32), 1, "x"), 1.0, relative=True)
+    assert ps.generate(subject, ["Hi"], steer=[push], max_new_tokens=3)[0].error is None
+    assert ps.activations(subject, ["Hello there"], tokens="prompt").shape == (1, 4, 32)
+
+
+def test_rows_that_leave_early_are_tried_before_a_cache_is_trusted() -> None:
+    config = tf.MiniMaxConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        num_local_experts=2,
+        layer_types=["linear_attention", "full_attention"] * 2,
+    )
+    torch.manual_seed(0)
+    subject = ps.load(
+        tf.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval(), tokenizer=byte_tokenizer()
+    )
+    requests = [Request(subject.chat.prompt(text), 0, new, suppress_eos=True) for text, new in (("abc", 5), ("abd", 9))]
+    assert [len(one.response_ids) for one in run_requests(subject, requests)] == [5, 9]
 
 
 def test_nan_weights_are_named_by_layer() -> None:

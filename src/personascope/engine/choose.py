@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import SupportsFloat
 
 import torch
@@ -27,10 +28,10 @@ class Sampling:
             raise UserError(
                 f"temperature={self.temperature!r} must be 0 (greedy) or a positive number up to {_HOTTEST:g}"
             )
-        if not 0.0 < self.top_p <= 1.0:
-            raise UserError(f"top_p={self.top_p} must lie above 0 and at most at 1")
-        if self.top_k < 0:
-            raise UserError(f"top_k={self.top_k} must be 0 (all tokens) or more")
+        if not isinstance(self.top_p, SupportsFloat) or not 0.0 < self.top_p <= 1.0:
+            raise UserError(f"top_p={self.top_p!r} must lie above 0 and at most at 1")
+        if not isinstance(self.top_k, Integral) or self.top_k < 0:
+            raise UserError(f"top_k={self.top_k!r} must be 0 (all tokens) or a whole number above")
 
 
 def choose(

@@ -83,11 +83,9 @@ def requests_for(
     writes = per_row(steer, len(listed))
     seeds = row_seeds(seed, len(listed))
     watched = flat_directions(watch)
-    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if not all(stops):
-        raise UserError("stop is an empty text, which every response holds; leave it out")
-    if logprobs < 0:
-        raise UserError(f"logprobs={logprobs} must be 0 or more")
+    stops = _stops(stop)
+    if not isinstance(logprobs, Integral) or logprobs < 0:
+        raise UserError(f"logprobs={logprobs!r} must be 0 or a whole number above")
     return [
         Request(
             prompt=subject.chat.prompt(prompt, chat=chat),
@@ -102,6 +100,17 @@ def requests_for(
         )
         for prompt, row_writes, row_seed in zip(listed, writes, seeds, strict=True)
     ]
+
+
+def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    if stop is not None and not isinstance(stop, Iterable):
+        raise UserError(f"stop={stop!r:.40} is no text; give one text or a list of them")
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if not all(isinstance(one, str) for one in stops):
+        raise UserError(f"stop={list(stops)!r:.60} holds something that is no text; give one text or a list of them")
+    if not all(stops):
+        raise UserError("stop is an empty text, which every response holds; leave it out")
+    return stops
 
 
 def run_requests(
@@ -171,6 +180,6 @@ def flat_directions(watch: Sequence[Direction | DirectionSet]) -> tuple[Directio
     """Directions one by one, sets taken at all their layers."""
     if isinstance(watch, (Direction, DirectionSet)):
         watch = [watch]
-    if not all(isinstance(item, Direction | DirectionSet) for item in watch):
+    if not isinstance(watch, Iterable) or not all(isinstance(item, Direction | DirectionSet) for item in watch):
         raise UserError("watch takes directions and direction sets, such as extract and load_directions make")
     return tuple(one for item in watch for one in ([item] if isinstance(item, Direction) else item))

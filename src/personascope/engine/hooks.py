@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock, RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,16 @@ from personascope.subject import Subject
 
 # Sees a block's output [rows, tokens, hidden], which it may change in place.
 Visitor = Callable[[Tensor], None]
+
+
+_TURNS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
+_making = Lock()
+
+
+def _turn(model: nn.Module) -> RLock:
+    """What a thread holds while it runs a model."""
+    with _making:
+        return _TURNS.setdefault(model, RLock())
 
 
 class _Enough(Exception):
@@ -29,9 +41,10 @@ def run(
 
     pick: chooses what the output head sees of the last hidden states [rows, tokens, hidden].
     stop_after: the deepest layer that is needed.
+    Threads that share a model take turns: a hook sees every pass that runs while it is there.
     """
     seen: set[int] = set()
-    with torch.inference_mode(), _attached(subject, visitors, seen, pick, stop_after):
+    with _turn(subject.base), torch.inference_mode(), _attached(subject, visitors, seen, pick, stop_after):
         try:
             output = subject.model(**inputs)
         except _Enough:

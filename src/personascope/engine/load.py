@@ -20,6 +20,7 @@ _COMPARED = 8
 _NEW = 3
 # Enough steps of two rows that a GPU runs one, records one and replays some.
 _NEW_REPLAYED = 6
+_NEW_LEAVING = 2
 
 
 def load(source: Any, **settings: Any) -> Subject:
@@ -88,10 +89,11 @@ def _is_exact(subject: Subject) -> bool:
 
 
 def _agrees(subject: Subject, cache: Literal["slots", "own"], replays: bool) -> bool:
-    """Whether rows of different lengths, one joining late, get the log-probabilities of a pass without a cache."""
+    """Whether rows of different lengths, one leaving early and one joining late, get the log-probabilities of a pass without
+    a cache."""
     subject.cache, subject.replays = cache, replays
     tolerance = 1e-4 if _is_exact(subject) else 0.05
-    prompts = [Prompt(tuple(_plain_ids(subject, count)), (), "") for count in (6, 2)]
+    prompts = [Prompt(tuple(_plain_ids(subject, count)), (), "") for count in (6, 6, 2)]
     try:
         for prompt, generation in zip(prompts, _generate(subject, prompts), strict=True):
             logits = logits_of(subject, [Passage(prompt, tuple(generation.response_ids))])[0]
@@ -107,13 +109,14 @@ def _agrees(subject: Subject, cache: Literal["slots", "own"], replays: bool) -> 
 
 
 def _generate(subject: Subject, prompts: list[Prompt]) -> list[Generation]:
-    stream = RowStream(subject, max_rows=2)
+    """Three rows: two that begin together and of which the second leaves first, and one that joins late."""
+    stream = RowStream(subject, max_rows=len(prompts))
     done: dict[int, Generation] = {}
-    for prompt in prompts:
-        new = _NEW_REPLAYED if subject.replays else _NEW
-        request = Request(prompt, 0, new, Sampling(temperature=0), suppress_eos=True, logprobs=_COMPARED)
-        stream.submit(request)
-        done |= {event.row: event.generation for event in stream.step() if event.generation}
+    long = _NEW_REPLAYED if subject.replays else _NEW
+    for number, (prompt, new) in enumerate(zip(prompts, (long, _NEW_LEAVING, long), strict=True)):
+        stream.submit(Request(prompt, 0, new, Sampling(temperature=0), suppress_eos=True, logprobs=_COMPARED))
+        if number:
+            done |= {event.row: event.generation for event in stream.step() if event.generation}
     while len(stream):
         done |= {event.row: event.generation for event in stream.step() if event.generation}
     return [done[row] for row in range(len(prompts))]

@@ -33,7 +33,8 @@ def _measure(subject: Subject) -> dict[int, float]:
 
     for text in neutral_texts():
         prompt = subject.chat.raw(text)
-        inputs = {"input_ids": torch.tensor([prompt.ids], device=subject.input_device), "use_cache": False}
+        ids = torch.tensor([prompt.ids[: subject.context]], device=subject.input_device)
+        inputs = {"input_ids": ids, "use_cache": False}
         visitors = {layer: partial(measure, layer, prompt.turns[0].start) for layer in lengths}
         run(subject, inputs, visitors, stop_after=subject.n_layers - 1)
     return {layer: _median(subject, layer, torch.cat(parts)) for layer, parts in lengths.items()}

@@ -144,14 +144,22 @@ def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
 def may_record(subject: Subject) -> bool:
     """Whether a step of the model can be expected to be recorded: the whole of it is on one GPU, as it was made, and nothing
     in it is known to ask the CPU on its way, as the choice of experts, flash attention's masks and rotary embeddings that
-    change with the length do."""
+    change with the length do, nor to mask by a table of its own, which takes the last column for the newest token."""
     device, config = subject.input_device, subject.text_config
     on_device = all(one.device == device for one in subject.model.parameters())
-    if device.type != "cuda" or not on_device or _is_patched(subject):
+    if device.type != "cuda" or not on_device or _is_patched(subject) or masks_by_table(subject):
         return False
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     asks = any(kind in str(rope) for kind in _CHANGING_ROPE) or any(getattr(config, name, None) for name in _EXPERTS)
     return not asks and config._attn_implementation in _RECORDABLE
+
+
+def masks_by_table(subject: Subject) -> bool:
+    """Whether a module holds a mask over places, as attention of older models does."""
+    return any(
+        table.dtype in (torch.bool, torch.uint8) and table.ndim > 1 and table.shape[-1] == table.shape[-2] > 1
+        for table in subject.model.buffers()
+    )
 
 
 def _is_patched(subject: Subject) -> bool:

@@ -69,7 +69,8 @@ class SlotLayer(CacheLayerMixin):
         now = self.columns
         grown = []
         for old, pattern in zip((self.keys, self.values), like or (self.keys, self.values), strict=True):
-            assert pattern is not None
+            if pattern is None:
+                raise ValueError("the model keeps no keys and values of a layer")
             make = pattern.new_zeros if now.is_exposed else pattern.new_empty
             new = make((slots, pattern.shape[1], columns, pattern.shape[3]))
             if old is not None and now.rows:

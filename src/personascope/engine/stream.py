@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -11,11 +12,12 @@ from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.edits import changes
 from personascope.engine.forward import Passage, default_tokens, means_of
 from personascope.engine.lanes import lanes
+from personascope.engine.late import LateMeans
 from personascope.engine.passes import Passes
 from personascope.engine.plan import Plan, Planner
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Request, duplicates
-from personascope.engine.selection import Selection, select
+from personascope.engine.selection import Layout, Selection, select
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
@@ -31,7 +33,8 @@ class RowStream:
     Rows may differ in everything: prompts, lengths, seeds, sampling settings, writes, what is watched. A row's tokens
     do not depend on its company. The model carries hooks only inside `step`. max_rows bounds how many run at once
     (default: what memory holds, at most 512); the others wait. means: selections whose mean activations at
-    `mean_layers` are taken of the rows that ask for `reads`.
+    `mean_layers` are taken of the rows that ask for `reads`, while they run, or when they have ended where a selection
+    counts from there.
     """
 
     def __init__(
@@ -41,22 +44,20 @@ class RowStream:
         means: Sequence[str | Selection] = (),
         mean_layers: Sequence[int] | None = None,
     ) -> None:
-        if max_rows is not None and max_rows < 1:
-            raise UserError(f"batch_size={max_rows} must be 1 or more; leave it out for what memory holds")
+        if max_rows is not None and (not isinstance(max_rows, Integral) or max_rows < 1):
+            raise UserError(
+                f"batch_size={max_rows!r} must be 1 or a whole number above; leave it out for what memory holds"
+            )
         self.subject = subject
         self.means = tuple(select(one) for one in means)
-        for selection in self.means:
-            if not selection.is_forward:
-                raise UserError(
-                    f"a mean over {str(selection)!r} is known only once the response has ended; read it then"
-                )
         layers = tuple(range(subject.n_layers) if mean_layers is None else map(subject.check_layer, mean_layers))
         self.mean_layers = layers
-        self._max_rows = max_rows
+        self._max_rows: int | None = max_rows
         self._waiting: deque[Row] = deque()
         self._live: list[Row] = []
         self._store: Store = STORES[subject.cache]()
-        self._planner = Planner(subject, self.means, layers)
+        self._late = LateMeans(subject, self.means, layers)
+        self._planner = Planner(subject, self._late.early, layers)
         self._passes = Passes(subject, self._store, self._planner)
         self._ids = 0
         self._steps = 0
@@ -111,6 +112,10 @@ class RowStream:
         subject.check_length(length if len(request.prompt) else 0, min(request.max_new_tokens, 1))
         written = [direction for write in request.writes for direction in write.directions]
         check_width([*written, *request.watch], subject.hidden_size, subject.n_layers, subject.name)
+        # A turn that the prompt does not have is found here, and not in a step that others are in.
+        layout = Layout(len(request.prompt), length, request.prompt.turns)
+        for selection in (*(write.tokens for write in request.writes), *(self.means if request.reads else ())):
+            selection.positions(layout)
         twice = duplicates(request.watch)
         if twice:
             raise UserError(f"two watched directions are both called {twice!r}; rename one with .named('…')")
@@ -243,7 +248,8 @@ class RowStream:
     def _ended(self, rows: Sequence[Row]) -> list[Event]:
         """What rows that are done came to."""
         taken = zip(rows, self._planner.take(rows), strict=True)
-        return [Event(row.id, None, finished(self.subject, row, means)) for row, means in taken]
+        ended = [(row.request, finished(self.subject, row, means)) for row, means in taken]
+        return [Event(row.id, None, one) for row, one in zip(rows, self._late.completed(ended), strict=True)]
 
     def _why(self, row: Row) -> str:
         """Where a row's numbers stopped being finite."""

@@ -60,8 +60,8 @@ def add(
     along v̂. Raises `UserError` if α is not finite. Source: activation addition (Turner et al., 2023), contrastive
     activation addition (Rimsky et al., 2024).
     """
-    if not isinstance(alpha, Real) or not math.isfinite(alpha):
-        raise UserError(f"alpha={alpha!r} is not a finite number; steering starts to break text at a few times 1.0")
+    if not _is_finite(alpha):
+        raise UserError(f"alpha={alpha!r:.40} is not a finite number; steering starts to break text at a few times 1.0")
     if relative:
         for one in _directions(direction):
             one.unit()
@@ -86,18 +86,28 @@ def cap(
     """
     if floor is None and ceiling is None:
         raise UserError("cap needs a floor, a ceiling or both, in residual-stream units")
+    for bound in (floor, ceiling):
+        if bound is not None and not _is_finite(bound):
+            raise UserError(f"cap takes finite numbers, not {bound!r:.40}; leave out the bound that you do not want")
     low = -math.inf if floor is None else float(floor)
     high = math.inf if ceiling is None else float(ceiling)
-    if math.isnan(low) or math.isnan(high) or low > high:
+    if low > high:
         raise UserError(f"cap needs floor ≤ ceiling, not {low} and {high}")
     return _set_component("cap", direction, tokens, low, high)
 
 
 def replace(direction: Direction | DirectionSet, value: float, tokens: str | Selection = "sampling") -> Write:
     """Set h·v̂ to `value`, in residual-stream units. Raises `UserError` if it is not finite, `ZeroDirection`."""
-    if not math.isfinite(value):
-        raise UserError(f"value={value} is not a finite number; give a projection in residual-stream units")
+    if not _is_finite(value):
+        raise UserError(f"value={value!r:.40} is not a finite number; give a projection in residual-stream units")
     return _set_component("replace", direction, tokens, float(value), float(value))
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _set_component(
@@ -123,7 +133,11 @@ def _for_writing(tokens: str | Selection) -> Selection:
 
 def per_row(steer: Sequence[Any] | None, rows: int) -> list[tuple[Write, ...]]:
     """Each row's writes: one list for all of them, or a list of lists. Raises `UserError` on a wrong count."""
-    steer = [steer] if isinstance(steer, Write | Direction) else list(steer or ())
+    if isinstance(steer, Write | Direction):
+        steer = [steer]
+    if steer is not None and not isinstance(steer, Iterable):
+        raise UserError(f"steer={steer!r:.40} is no write; give a list of writes such as ps.add(direction, 1.0)")
+    steer = list(steer or ())
     if any(isinstance(one, Direction | DirectionSet) for one in steer):
         raise UserError("steer takes writes, not bare directions; say how far, such as ps.add(direction, 1.0)")
     if not steer:

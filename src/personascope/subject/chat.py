@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from personascope.errors import UserError
-from personascope.subject.chat_template import MARK, Message, closing, fold_system, keeps_system
+from personascope.subject.chat_template import MARK, Message, closing, fold_system, keeps_system, template_of
 from personascope.subject.encoding import encode
 from personascope.subject.layout import Layout
 
@@ -70,7 +70,7 @@ class ChatFormat:
 
     @property
     def has_template(self) -> bool:
-        return bool(self.tokenizer.chat_template)
+        return template_of(self.tokenizer) is not None
 
     def prompt(self, prompt: PromptLike, chat: bool = True) -> Prompt:
         """Tokens that a response follows: a chat with its generation header, or raw text.
@@ -132,9 +132,8 @@ class ChatFormat:
     def _encode(self, layout: Layout, messages: Sequence[Message]) -> Prompt:
         encoded = encode(self.tokenizer, layout.text)
         ends = sorted(encoded.ends)
-        tokens = [bisect_right(ends, edge) for edge in (layout.head, *layout.ends)]
         turns = tuple(
-            Turn(message["role"], start, stop)
-            for message, start, stop in zip(messages, tokens, tokens[1:], strict=False)
+            Turn(message["role"], *(bisect_right(ends, edge) for edge in span))
+            for message, span in zip(messages, layout.spans, strict=True)
         )
         return Prompt(encoded.ids, turns, layout.text)

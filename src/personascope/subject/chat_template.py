@@ -1,6 +1,7 @@
 """What a tokenizer's chat template writes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +25,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], open
     """The chat's text, with a generation header or without. Raises `UserError` on a chat that the template refuses."""
     chat = tuple((message["role"], message["content"]) for message in messages)
     try:
-        return _render(tokenizer, tokenizer.chat_template, chat, opens_response)
+        return _render(tokenizer, template_of(tokenizer), chat, opens_response)
     except jinja2.TemplateError as error:
         raise UserError(f"the chat template refuses this chat: {error}") from error
 
@@ -57,22 +58,31 @@ def fold_system(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [first, *(dict(message) for message in rest[1:])]
 
 
-def markup(
-    tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], opens_response: bool
-) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    """What the template writes around the contents of turns of these roles: before, between and after them (None if it
-    drops or repeats one), and after each if it were the last. Raises `UserError` on turns that it refuses."""
-    return _markup(tokenizer, tokenizer.chat_template, roles, opens_response)
+@dataclass(frozen=True)
+class Markup:
+    """What a template writes around the contents of some turns. order: the turns as their contents stand in the text; around:
+    before, between and after them in that order, None if it drops or repeats one; closings: after each turn if it were the
+    last."""
+
+    order: tuple[int, ...]
+    around: tuple[str, ...] | None
+    closings: tuple[str, ...]
+
+
+def markup(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], opens_response: bool) -> Markup:
+    """What the template writes around turns of these roles. Raises `UserError` on turns that it refuses."""
+    return _markup(tokenizer, template_of(tokenizer), roles, opens_response)
 
 
 @lru_cache(maxsize=256)
-def _markup(
-    tokenizer: PreTrainedTokenizerBase, template: Any, roles: tuple[str, ...], opens_response: bool
-) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def _markup(tokenizer: PreTrainedTokenizerBase, template: Any, roles: tuple[str, ...], opens_response: bool) -> Markup:
     marks = [f"zq{place}xk{place}qz" for place in range(len(roles))]
     marked = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
-    around = _between(render(tokenizer, marked, opens_response), marks)
-    return around, tuple(closing(tokenizer, marked[: place + 1], mark) for place, mark in enumerate(marks))
+    rendered = render(tokenizer, marked, opens_response)
+    order = tuple(sorted(range(len(marks)), key=lambda place: rendered.find(marks[place])))
+    around = _between(rendered, [marks[place] for place in order])
+    closings = tuple(closing(tokenizer, marked[: place + 1], mark) for place, mark in enumerate(marks))
+    return Markup(order, around, closings)
 
 
 def _between(rendered: str, marks: Sequence[str]) -> tuple[str, ...] | None:
@@ -85,6 +95,29 @@ def _between(rendered: str, marks: Sequence[str]) -> tuple[str, ...] | None:
             return None
         pieces.append(before)
     return (*pieces, rest)
+
+
+def changed_span(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], place: int, opens_response: bool
+) -> tuple[int, int] | None:
+    """Where in the chat's text a message is whose content the template changes, as some leave out the thinking of earlier
+    turns: what is not the same with a mark in its place. None where that is not one stretch."""
+    marked = [*messages[:place], {**messages[place], "content": MARK}, *messages[place + 1 :]]
+    text = render(tokenizer, messages, opens_response)
+    try:
+        before, found, behind = render(tokenizer, marked, opens_response).partition(MARK)
+    except UserError:
+        return None
+    stop = len(text) - len(behind)
+    is_one = found and MARK not in behind and text.startswith(before) and text.endswith(behind)
+    return (len(before), stop) if is_one and len(before) <= stop else None
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The template that chats are written by: of several with names the one called `default`, as transformers takes it. None
+    where there is none."""
+    template = tokenizer.chat_template
+    return (template.get("default") if isinstance(template, dict) else template) or None
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from personascope.errors import UserError
 from personascope.organisms.package import organism_folder
 from personascope.organisms.recipes import RECIPES
 from personascope.organisms.truth import Truth
-from personascope.subject.layers import find_layers, unwrap
+from personascope.subject.layers import find_layers, module_tree, unwrap
 from personascope.subject.pieces import token_pieces
 from personascope.subject.subject import Subject
 
@@ -25,7 +25,7 @@ _ORGANISM = "organism:"
 def load_subject(
     source: str | Path | PreTrainedModel,
     *,
-    tokenizer: PreTrainedTokenizerBase | str | None = None,
+    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
     device_map: str | dict[str, Any] | None = None,
@@ -57,7 +57,9 @@ def load_subject(
         config = AutoConfig.from_pretrained(folder, **settings)
         if getattr(config, "is_encoder_decoder", False):
             raise UserError(f"{name} is an encoder-decoder model; Personascope reads decoder-only language models")
-        read = AutoTokenizer.from_pretrained(tokenizer if isinstance(tokenizer, str) else folder, **settings)
+        read = AutoTokenizer.from_pretrained(
+            tokenizer if isinstance(tokenizer, (str, os.PathLike)) else folder, **settings
+        )
         model = _read_model(folder, dtype, device_map, settings)
     except UserError:
         raise
@@ -65,6 +67,8 @@ def load_subject(
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise UserError(_unreadable(name, error)) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) and not read("a")["input_ids"]:
+        raise UserError(f"there is no tokenizer beside the model {name}; save it there, or give one with tokenizer=")
     if device_map is None:
         model = model.to(_device(device))  # type: ignore[arg-type]
     subject = Subject(
@@ -92,20 +96,36 @@ def _device(device: str | None) -> torch.device:
     return found
 
 
-def _from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | None) -> Subject:
+def _from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | Path | None) -> Subject:
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"{model!r:.60} is no model; give a Hugging Face id, a local folder or a loaded model")
     if tokenizer is None:
         raise UserError("a loaded model needs its tokenizer: ps.load(model, tokenizer=tokenizer)")
-    if isinstance(tokenizer, str):
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+    if isinstance(tokenizer, (str, os.PathLike)):
+        tokenizer = _read_tokenizer(tokenizer)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise UserError(f"{tokenizer!r:.60} is no tokenizer; give a loaded one, or the name or folder of one")
+    base = unwrap(model)
+    if not isinstance(base, PreTrainedModel):
+        raise UserError(f"{type(base).__name__} is no model of transformers; its modules are:\n{module_tree(base)}")
     if model.training:
         raise UserError("the model is in training mode, where dropout makes every pass differ; call model.eval() first")
-    config = unwrap(model).config
-    if getattr(config, "is_encoder_decoder", False):
+    if getattr(base.config, "is_encoder_decoder", False):
         raise UserError("this is an encoder-decoder model; Personascope reads decoder-only language models")
-    name = getattr(config, "_name_or_path", "") or type(unwrap(model)).__name__
+    if not isinstance(base.get_output_embeddings(), torch.nn.Module):
+        raise UserError(
+            f"{type(base).__name__} has no output head that chooses tokens; load it with AutoModelForCausalLM. "
+            f"Its modules are:\n{module_tree(base)}"
+        )
+    name = getattr(base.config, "_name_or_path", "") or type(base).__name__
     return Subject(model=model, tokenizer=tokenizer, layers=find_layers(model), name=name)
+
+
+def _read_tokenizer(source: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, HFValidationError) as error:
+        raise UserError(f"there is no readable tokenizer at {source}: {str(error).splitlines()[0]}") from error
 
 
 def _read_model(folder: str | Path, dtype: Any, device_map: Any, settings: dict[str, Any]) -> PreTrainedModel:

@@ -19,6 +19,8 @@ from personascope.subject.layers import unwrap
 from personascope.subject.pieces import token_pieces
 from personascope.subject.unembed import unembed
 
+# What configs call the longest text, most before few.
+_LIMITS = ("max_position_embeddings", "max_seq_len", "n_positions", "n_ctx")
 _SAMPLED_VALUES = 64
 
 
@@ -87,8 +89,8 @@ class Subject:
     @cached_property
     def context(self) -> int | None:
         """The longest text the model was made for, in tokens; None where its config sets no limit."""
-        limit = getattr(self.text_config, "max_position_embeddings", None)
-        return int(limit) if limit else None
+        limits = (getattr(self.text_config, name, None) for name in _LIMITS)
+        return next((int(limit) for limit in limits if limit), None)
 
     @property
     def dtype(self) -> torch.dtype:
