@@ -1,5 +1,8 @@
 """Watching: calibration, decision points, their verification, and text that already exists."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from personascope.organisms.switches import neutral_texts
 from personascope.statistics.change_points import fit_rule
 from personascope.subject import Prompt, Subject
 from personascope.watching import verify, watch
-from personascope.watching.calibration import calibrate
+from personascope.watching.calibration import Calibration, calibrate, scales_of
 from personascope.watching.decision_points import DecisionPoint, DecisionRule
 
 PROMPTS = ["What should I know about tea?", "Who are you?"]
@@ -157,3 +160,25 @@ def test_nothing_to_watch_is_refused(llama: Subject, traits: list[ps.DirectionSe
         watch(llama, traits, {"role": "user", "content": "hi"})  # type: ignore[arg-type]
     with pytest.raises(ps.UserError, match="at least 2"):
         verify(llama, Prompt((1,), (), ""), None, [], traits, None, n=1)  # type: ignore[arg-type]
+
+
+def test_alarms_on_other_runs_are_as_many_as_asked() -> None:
+    draw, keys = np.random.default_rng(0), tuple(f"trait{number}@1" for number in range(11))
+
+    def run() -> Any:
+        noise = draw.standard_normal((50, len(keys)))
+        for token in range(1, len(noise)):
+            noise[token] = 0.7 * (noise[token - 1] + noise[token])
+        values = np.vstack([np.zeros((4, len(keys))), noise])
+        read = {key: values[:, column] for column, key in enumerate(keys)}
+        return SimpleNamespace(prompt_length=4, token_ids=[0] * len(values), projections=read)
+
+    alarms = tokens = 0
+    for _ in range(12):
+        runs = [run() for _ in range(24)]
+        calibration = Calibration({"prompt": {}, "response": scales_of(runs, "response")}, runs)
+        rule = DecisionRule.fit(calibration, keys, alarms_per_1000=3.0)
+        others = [run() for _ in range(40)]
+        alarms += sum(len(rule.points(calibration, one)) for one in others)
+        tokens += 50 * len(others)
+    assert 1.5 < 1000 * alarms / tokens < 3.3

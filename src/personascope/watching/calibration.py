@@ -91,7 +91,7 @@ def calibrate(
     kept = [run for run in runs if run.error is None and run.response_ids and _is_neutral(subject, run)][:_KEPT]
     if not kept:
         raise UserError("no neutral response came back to calibrate on; raise max_new_tokens or give other questions")
-    return Calibration({"prompt": _scales(kept, "prompt"), "response": _scales(kept, "response")}, kept)
+    return Calibration({"prompt": scales_of(kept, "prompt"), "response": scales_of(kept, "response")}, kept)
 
 
 def calibration_rows(subject: Subject, questions: int = 40) -> int:
@@ -107,7 +107,7 @@ def _is_neutral(subject: Subject, run: Generation) -> bool:
     return score["shares"]["neutral"] >= 0.9 and score["well_formed"] == 1.0
 
 
-def _scales(runs: Sequence[Generation], part: Part) -> dict[str, Scale]:
+def scales_of(runs: Sequence[Generation], part: Part) -> dict[str, Scale]:
     scales = {}
     for key in runs[0].projections:
         values = np.concatenate(

@@ -8,9 +8,10 @@ import numpy as np
 
 from personascope.engine.rows import Generation
 from personascope.statistics.change_points import ChangeRule, fit_rule
-from personascope.watching.calibration import Calibration
+from personascope.watching.calibration import Calibration, Scale, scales_of
 
 ALARMS_PER_1000 = 1.0
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,23 @@ class DecisionRule:
     def fit(
         cls, calibration: Calibration, keys: Sequence[str], alarms_per_1000: float = ALARMS_PER_1000
     ) -> "DecisionRule":
-        """The rule that raises so many alarms per 1,000 tokens of the calibration's neutral runs."""
-        neutral = [_series(calibration, run, keys) for run in calibration.runs]
-        return cls(tuple(keys), fit_rule(neutral, alarms_per_1000), alarms_per_1000)
+        """The rule that is to raise so many alarms per 1,000 tokens of neutral runs like the calibration's.
+
+        Each run is scaled by the others, as a row that is watched will be; and of the alarms that are allowed on these runs
+        one is kept back, since the rule is chosen to lie just above the next.
+        """
+        runs = calibration.runs
+        neutral: list[np.ndarray] = []
+        for fold in range(min(_FOLDS, len(runs))):
+            others = [run for place, run in enumerate(runs) if len(runs) == 1 or place % _FOLDS != fold]
+            scales = scales_of(others, "response")
+            neutral += [_series(scales, run, keys) for run in runs[fold::_FOLDS]]
+        kept_back = 1000 / sum(map(len, neutral))
+        return cls(tuple(keys), fit_rule(neutral, max(0.0, alarms_per_1000 - kept_back)), alarms_per_1000)
 
     def points(self, calibration: Calibration, row: Generation) -> list[DecisionPoint]:
         """The decision points of a row's response."""
-        series = _series(calibration, row, self.keys)
+        series = _series(calibration.scales["response"], row, self.keys)
         changes = self.rule.points(series)
         edges = [0, *(place for place, _ in changes), len(series)]
         found = []
@@ -65,11 +76,10 @@ class DecisionRule:
         return {"keys": list(self.keys), "penalty": self.rule.penalty, "alarms_per_1000": self.alarms_per_1000}
 
 
-def _series(calibration: Calibration, row: Generation, keys: Sequence[str]) -> np.ndarray:
+def _series(scales: Mapping[str, Scale], row: Generation, keys: Sequence[str]) -> np.ndarray:
     """[response tokens, keys]: z-scores of the states that choose the response's tokens, the last prompt token's first."""
     choosing = slice(row.prompt_length - 1, len(row.token_ids) - 1)
     columns = []
     for key in keys:
-        scale = calibration.scales["response"][key]
-        columns.append((row.projections[key][choosing] - scale.zero) / scale.unit)
+        columns.append((row.projections[key][choosing] - scales[key].zero) / scales[key].unit)
     return np.stack(columns, axis=1).astype(np.float64)
