@@ -1,5 +1,6 @@
 """Generation beyond the laws: settings, ends, caches of other kinds, bookkeeping."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -234,6 +235,22 @@ def test_threads_that_share_a_model_do_not_share_what_is_done_to_it(subject: Sub
         assert list(pool.map(said, [0, 1, 2, 3] * 3)) == alone * 3
 
 
+def test_after_a_write_what_was_written_is_read_too(subject: Subject) -> None:
+    direction = ps.Direction(V / V.norm(), 2, "x")
+    pushes = [ps.add(direction, 3.0, tokens="all"), ps.add(ps.Direction(V / V.norm(), 1, "y"), 2.0, tokens="response")]
+    before, after = (
+        ps.generate(subject, ["Hello", "Why?"], pushes, [direction], 6, seed=3, suppress_eos=True, when=when)
+        for when in ("before", "after")
+    )
+    for one, other in zip(before, after, strict=True):
+        assert one.token_ids == other.token_ids
+        np.testing.assert_allclose(other.projections["x@2"] - one.projections["x@2"], 3.0, atol=1e-4)
+    stream = RowStream(subject)
+    stream.submit(Request(subject.chat.prompt("x"), 0, 3, watch=(direction,)))
+    with pytest.raises(UserError, match="one moment"):
+        stream.submit(Request(subject.chat.prompt("x"), 0, 3, watch=(direction,), when="after"))
+
+
 def test_means_that_count_from_the_end_are_those_of_the_text(subject: Subject) -> None:
     push = ps.add(ps.Direction(torch.ones(subject.hidden_size), 1, "x"), 0.5)
     requests = [
@@ -277,6 +294,20 @@ def test_an_interrupted_stream_says_so(subject: Subject, monkeypatch: pytest.Mon
         (lambda s: ps.cap(ps.Direction(V, 1)), "a floor, a ceiling or both"),
         (lambda s: ps.cap(ps.Direction(V, 1), floor=2, ceiling=1), "floor ≤ ceiling"),
         (lambda s: ps.replace(ps.Direction(V, 1), float("nan")), "value=nan"),
+        (lambda s: ps.add(ps.Direction(V, 1), 10**400), "finite number"),
+        (lambda s: ps.replace(ps.Direction(V, 1), "x"), "finite number"),  # type: ignore[arg-type]
+        (lambda s: ps.cap(ps.Direction(V, 1), ceiling=-math.inf), "finite numbers"),
+        (lambda s: ps.generate(s, ["x"], steer=3), "steer=3"),
+        (lambda s: ps.generate(s, ["x"], watch=None), "watch takes"),
+        (lambda s: ps.generate(s, ["x"], top_k="2"), "top_k='2'"),
+        (lambda s: ps.generate(s, ["x"], top_p="2"), "top_p='2'"),
+        (lambda s: ps.generate(s, ["x"], logprobs="2"), "logprobs='2'"),
+        (lambda s: ps.generate(s, ["x"], stop=[3]), "stop=[3]"),
+        (lambda s: ps.generate(s, ["x"], batch_size=1.5), "batch_size=1.5"),
+        (lambda s: ps.generate(s, ["x"], watch=[ps.Direction(V, 1)], when="later"), "when='later'"),
+        (lambda s: ps.activations(s, [None]), "prompt 0 is None"),
+        (lambda s: ps.activations(s, ["x"], layers=[]), "names no layer"),
+        (lambda s: ps.activations(s, ["x"], layers=[1, 1]), "names a layer twice"),
         (lambda s: ps.activations(s, ["x"], layers=[7]), "layer 7 is out of range"),
         (lambda s: ps.activations(s, ["x"], tokens="response"), "selects nothing"),
         (lambda s: ps.activations(s, [""]), "empty text"),

@@ -1,6 +1,6 @@
 """Activations of texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from torch import Tensor
@@ -30,7 +30,11 @@ def activations(
     Subject.check(subject)
     if reduce not in ("mean", None):
         raise UserError(f"reduce={reduce!r} is not known; use 'mean' or None")
-    chosen = tuple(range(subject.n_layers) if layers is None else layers)
+    if layers is not None and (not isinstance(layers, Iterable) or not len(layers := tuple(layers))):
+        raise UserError(f"layers={layers!r} names no layer; give a list such as [3, 4], or leave it out for all")
+    chosen = tuple(dict.fromkeys(range(subject.n_layers) if layers is None else map(subject.check_layer, layers)))
+    if layers is not None and len(chosen) < len(layers):
+        raise UserError(f"layers={list(layers)} names a layer twice; give each once")
     passages = [Passage(subject.chat.prompt(text, chat=False)) for text in listed_prompts(texts)]
     if reduce is None:
         return activations_of(subject, passages, chosen, tokens, batch_tokens=batch_tokens)

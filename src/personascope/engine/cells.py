@@ -31,6 +31,7 @@ def request_key(subject: Subject, request: Request, reads: Mapping[str, Any]) ->
         logprobs=request.logprobs,
         writes=[[line, d.digest] for w in request.writes for line, d in zip(w.describe(), w.directions, strict=True)],
         watch=[[one.key, one.digest] for one in request.watch],
+        when=request.when,
         reads=dict(reads) if request.reads else None,
     )
 

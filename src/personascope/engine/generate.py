@@ -8,6 +8,7 @@ from personascope.directions import Direction, DirectionSet
 from personascope.engine.cells import Cells, request_key
 from personascope.engine.choose import Sampling
 from personascope.engine.noise import derive_seed
+from personascope.engine.readers import When
 from personascope.engine.rows import Generation, Request
 from personascope.engine.selection import Selection
 from personascope.engine.stream import RowStream
@@ -32,6 +33,7 @@ def generate(
     chat: bool = True,
     logprobs: int = 0,
     batch_size: int | None = None,
+    when: When = "before",
 ) -> list[Generation]:
     """One response per prompt, all of them rows of one stream.
 
@@ -39,8 +41,9 @@ def generate(
     writes for every row, or one list per row. watch: directions, or direction sets at all their layers. seed: an
     integer gives every row a seed of its own, shown as `.seed`; a list is taken as it is. A row's tokens depend on its
     prompt, seed and settings, not on its company. suppress_eos bans every end token. logprobs: how many of the highest
-    log-probabilities to keep per token. batch_size: rows at once (default: what memory holds). A row whose numbers are
-    not finite fails alone: its `finish` is `non-finite` and its `error` names the layer.
+    log-probabilities to keep per token. batch_size: rows at once (default: what memory holds). when: whether a layer is
+    read `before` or `after` what is written to it. A row whose numbers are not finite fails alone: its `finish` is
+    `non-finite` and its `error` names the layer.
     Raises `UserError` where a row cannot be run.
     """
     requests = requests_for(
@@ -55,6 +58,7 @@ def generate(
         suppress_eos,
         chat,
         logprobs,
+        when,
     )
     return run_requests(subject, requests, batch_size)
 
@@ -71,13 +75,11 @@ def requests_for(
     suppress_eos: bool,
     chat: bool,
     logprobs: int,
+    when: When = "before",
 ) -> list[Request]:
     """The rows of a call to `generate`."""
     Subject.check(subject)
     listed = listed_prompts(prompts)
-    for place, one in enumerate(listed):
-        if not isinstance(one, Iterable) or isinstance(one, bytes):
-            raise UserError(f"prompt {place} is {one!r:.60}; a prompt is text or a chat (a list of messages)")
     if not isinstance(max_new_tokens, Integral) or max_new_tokens < 0:
         raise UserError(f"max_new_tokens={max_new_tokens!r} must be 0 (read the prompt only) or a whole number above")
     writes = per_row(steer, len(listed))
@@ -97,6 +99,7 @@ def requests_for(
             stop=stops,
             suppress_eos=suppress_eos,
             logprobs=logprobs,
+            when=when,
         )
         for prompt, row_writes, row_seed in zip(listed, writes, seeds, strict=True)
     ]
@@ -160,7 +163,12 @@ def listed_prompts(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLik
     listed = list(prompts)
     if not listed:
         raise UserError("there are no prompts; give at least one")
-    return [listed] if isinstance(listed[0], dict) else listed  # type: ignore[list-item, return-value]
+    if isinstance(listed[0], dict):
+        return [listed]  # type: ignore[list-item]
+    for place, one in enumerate(listed):
+        if not isinstance(one, Iterable) or isinstance(one, bytes):
+            raise UserError(f"prompt {place} is {one!r:.60}; a prompt is text or a chat (a list of messages)")
+    return listed  # type: ignore[return-value]
 
 
 def row_seeds(seed: int | Sequence[int], rows: int) -> list[int]:

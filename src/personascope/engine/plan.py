@@ -132,8 +132,13 @@ class Planner:
         if not union:
             return None
         projections = self._reader
-        if projections is None or {id(one) for one in projections.directions} != union.keys():
-            projections = self._reader = Projections(tuple(union.values()), self.subject)
+        when = next(row.request.when for row in rows if row.request.watch)
+        if (
+            projections is None
+            or projections.when != when
+            or {id(one) for one in projections.directions} != union.keys()
+        ):
+            projections = self._reader = Projections(tuple(union.values()), self.subject, when)
         for row in rows:
             row.columns = projections.columns_for(row.request.watch)
             row.keys = [projections.columns[column] for column in row.columns]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from personascope.directions import Direction
 from personascope.engine.choose import Sampling
+from personascope.engine.readers import When
 from personascope.engine.writes import Write
 from personascope.subject import Prompt, Turn
 
@@ -18,7 +19,8 @@ from personascope.subject import Prompt, Turn
 @dataclass(frozen=True, eq=False)
 class Request:
     """One rollout to sample. `forced`: response tokens that are given; sampling goes on after them, and counts
-    `max_new_tokens` from there. `reads`: whether the stream's mean reads are taken of it."""
+    `max_new_tokens` from there. `reads`: whether the stream's mean reads are taken of it. `when`: whether what is watched is
+    read before or after the row's own writes at the same layer."""
 
     prompt: Prompt
     seed: int
@@ -31,6 +33,7 @@ class Request:
     logprobs: int = 0
     reads: bool = False
     forced: tuple[int, ...] = ()
+    when: When = "before"
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,13 @@ class RowStream:
         subject.check_length(length if len(request.prompt) else 0, min(request.max_new_tokens, 1))
         written = [direction for write in request.writes for direction in write.directions]
         check_width([*written, *request.watch], subject.hidden_size, subject.n_layers, subject.name)
+        if request.when not in ("before", "after"):
+            raise UserError(f"when={request.when!r} is not known; what is watched is read 'before' or 'after' writes")
+        others = {row.request.when for row in (*self._live, *self._waiting) if row.request.watch}
+        if request.watch and others - {request.when}:
+            raise UserError(
+                "rows of one stream are read at one moment; give those with another `when` to another stream"
+            )
         # A turn that the prompt does not have is found here, and not in a step that others are in.
         layout = Layout(len(request.prompt), length, request.prompt.turns)
         for selection in (*(write.tokens for write in request.writes), *(self.means if request.reads else ())):
