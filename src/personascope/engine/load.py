@@ -1,8 +1,10 @@
 """Loading a subject and making sure that its layers can be read and its rows generated together."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage
@@ -23,15 +25,33 @@ _NEW_REPLAYED = 6
 _NEW_LEAVING = 2
 
 
-def load(source: Any, **settings: Any) -> Subject:
-    """A model to study: `organism:llama`, `organism:gemma2`, a Hugging Face id, a local folder, or a loaded model.
+def load(
+    source: str | Path | PreTrainedModel,
+    *,
+    tokenizer: PreTrainedTokenizerBase | str | Path | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Subject:
+    """A model to study: `organism:llama`, `organism:gemma2`, a Hugging Face id, a local folder, or a loaded model
+    (quantised and PEFT ones too), which needs `tokenizer=`.
 
-    Settings: tokenizer (needed with a loaded model), dtype ("auto"), device, device_map, revision, trust_remote_code.
-    A few passes over a few tokens make sure that every layer is found, shaped [tokens, hidden], causal and finite, and
-    find out which cache gives the numbers of a pass without one, and on a GPU whether a recorded step does.
+    dtype: `auto` keeps the checkpoint's. device: CUDA where there is one, else the CPU; `device_map` spreads the model over
+    several. A few passes over a few tokens make sure that every layer is found, shaped [tokens, hidden], causal and finite,
+    and find out which cache gives the numbers of a pass without one, and on a GPU whether a recorded step does.
     Raises `UserError` that says what to change, `NonFinite` naming the first layer with NaN or infinity.
     """
-    subject = load_subject(source, **settings)
+    subject = load_subject(
+        source,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
     _check_layers(subject)
     subject.cache = next((cache for cache in _CACHES if _agrees(subject, cache, False)), "none")
     subject.replays = subject.cache == "slots" and may_record(subject) and _agrees(subject, "slots", True)
