@@ -142,9 +142,52 @@ def test_the_same_run_goes_on_and_extent_and_runtime_may_change(tmp_path: Path) 
     ],
 )
 def test_another_run_in_the_same_folder_is_refused_with_what_differs(tmp_path: Path, change: dict, said: str) -> None:
-    open_run(tmp_path)
+    with open_run(tmp_path).running() as run:
+        run.journal.put("key", "rollout", 1)
     with pytest.raises(ps.UserError, match=said):
         open_run(tmp_path, **change)
+
+
+def test_a_run_that_came_to_nothing_makes_room_for_another(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), open_run(tmp_path).running():
+        raise ValueError
+    assert open_run(tmp_path, seed=7).record["seed"] == 7
+    with open_run(tmp_path).running() as run:
+        write_json(run.path / "watch.json", [1])
+    with pytest.raises(ps.UserError, match="seed was 0 and is 7"):
+        open_run(tmp_path, seed=7)
+
+
+KILLED_OPENING = """
+import os, signal, sys
+from personascope.runs import Config, RunFolder, folder
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(*{"locking": (folder, "Journal"), "writing": (folder, "write_json")}[sys.argv[2]], kill)
+if sys.argv[3:]:
+    from personascope.runs import files
+    folder.write_json, files.os.replace = files.write_json, kill
+RunFolder.open(sys.argv[1], "watch", Config({}), {}, 0)
+"""
+
+
+@pytest.mark.parametrize("moment", [["locking"], ["writing"], ["writing", "half-way"]])
+def test_a_run_killed_while_it_was_opened_is_started_again(tmp_path: Path, moment: list[str]) -> None:
+    path = tmp_path / "run"
+    killed = subprocess.run([sys.executable, "-c", KILLED_OPENING, str(path), *moment], check=False)
+    assert killed.returncode == -signal.SIGKILL and not (path / "run.json").exists()
+    with open_run(path).running():
+        pass
+    assert RunFolder.read(path).record["state"] == "finished"
+
+
+def test_a_run_that_another_process_has_taken_is_left_alone(tmp_path: Path) -> None:
+    late, first = open_run(tmp_path), open_run(tmp_path)
+    with first.running():
+        before = (tmp_path / "run.json").read_bytes(), (tmp_path / "run.log").read_bytes()
+        with pytest.raises(ps.UserError, match="in use by another process"), late.running():
+            pass
+        assert before == ((tmp_path / "run.json").read_bytes(), (tmp_path / "run.log").read_bytes())
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
@@ -345,6 +388,7 @@ def test_who_does_not_get_the_journal_leaves_the_folder_as_it_is(tmp_path: Path)
 
 
 def test_the_models_layers_and_the_runs_layers_are_two_things(tmp_path: Path) -> None:
-    RunFolder.open(tmp_path / "run", "test", Config({"layers": "all"}), {"layers": 6}, 0)
+    with RunFolder.open(tmp_path / "run", "test", Config({"layers": "all"}), {"layers": 6}, 0).running() as run:
+        run.journal.put("key", "rollout", 1)
     with pytest.raises(ps.UserError, match='layers was "all" and is "2,3"'):
         RunFolder.open(tmp_path / "run", "test", Config({"layers": "2,3"}), {"layers": 6}, 0)

@@ -17,7 +17,9 @@ from personascope.errors import UserError
 from personascope.runs.files import write_json
 from personascope.runs.journal import Journal
 
-_OPENED = ("run.json", "run.log", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm")
+_JOURNAL = ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "journal.sqlite-journal")
+# What opening a run puts into its folder, also where it was killed half-way.
+_OPENED = ("run.json", "run.json.part", "run.log", *_JOURNAL)
 _VERSIONED = ("personascope", "torch", "transformers", "tokenizers", "numpy", "scikit-learn")
 
 
@@ -35,7 +37,8 @@ class Config:
 
 
 class RunFolder:
-    """An open run folder. Opening an old one with the same identity goes on with it; with another it is refused."""
+    """An open run folder. Opening an old one with the same identity goes on with it; with another it is refused, unless the
+    old one came to nothing: then its settings are replaced."""
 
     def __init__(
         self,
@@ -71,26 +74,25 @@ class RunFolder:
             "state": "running",
             "started": _now(),
         }
-        is_new = not (path / "run.json").exists()
-        reached: Mapping[str, Any] = {}
-        if not is_new:
-            old = cls._read(path)
-            plain = json.loads(json.dumps(fresh, default=str))
-            _refuse_another(path, old, plain)
-            reached = _reached(old)
-            _refuse_less(path, reached, plain)
-            fresh["started"] = old.get("started", fresh["started"])
-        elif path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and not (path / "run.json").exists() and _others(path):
             raise UserError(f"{path} holds other files and no run; give a new or empty folder as --out")
-        run = cls(path, what, fresh, is_new, reached)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from error
         # The journal is the lock: whoever does not get it leaves the folder as it is.
-        with closing(Journal(path / "journal.sqlite")):
+        with closing(Journal(path / "journal.sqlite")) as journal:
+            is_new = not len(journal) and not _others(path)
+            reached: Mapping[str, Any] = {}
+            if not is_new:
+                old = cls._read(path)
+                plain = json.loads(json.dumps(fresh, default=str))
+                _refuse_another(path, old, plain)
+                reached = _reached(old)
+                _refuse_less(path, reached, plain)
+                fresh["started"] = old.get("started", fresh["started"])
             write_json(path / "run.json", fresh)
-        return run
+        return cls(path, what, fresh, is_new, reached)
 
     @classmethod
     def read(cls, path: str | Path) -> "RunFolder":
@@ -132,6 +134,7 @@ class RunFolder:
         can be mended and the same folder given again. One that is ended later keeps what was done, and `reached`, the extent
         of the last start that ended well: what went wrong may be left out of the next.
         """
+        _ = self.journal
         handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("personascope")
@@ -139,15 +142,13 @@ class RunFolder:
         _enter(handler, f"{self.what} of {self.record['model'].get('model', 'no model')} starts")
         state, is_void = "failed", False
         try:
-            _ = self.journal
             yield self
             state = "partly failed" if self._is_partial else "finished"
         except KeyboardInterrupt:
             state = "interrupted"
             raise
         except UserError:
-            written = {file.name for file in self.path.iterdir()} - set(_OPENED)
-            is_void = self._is_new and not len(self.journal) and not written
+            is_void = self._is_new and not len(self.journal) and not _others(self.path)
             self.record["reached"] = self._reached
             raise
         finally:
@@ -175,6 +176,11 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
+
+
+def _others(path: Path) -> set[str]:
+    """What a folder holds beside what opening a run puts there."""
+    return {file.name for file in path.iterdir()} - set(_OPENED)
 
 
 def _enter(handler: logging.Handler, said: str) -> None:
