@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,24 @@ def test_what_a_mistake_ended_may_be_left_out_and_what_was_there_not(tmp_path: P
     with pytest.raises(ps.UserError, match="already has prompts that are left out now"):
         asked("b")
     asked("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("evil@3:digest", "evil@3:digest"),
+        (["How do I bake bread?", None], "How do I bake bread?"),
+        (
+            [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who is it?"}], "Me."],
+            "Who is it?",
+        ),
+    ],
+)
+def test_what_is_left_out_is_named_by_its_words(tmp_path: Path, entry: object, said: str) -> None:
+    with RunFolder.open(tmp_path, "watch", Config({}, {"prompts": [entry]}), MODEL, 0).running() as run:
+        run.journal.put("key", "rollout", 1)
+    with pytest.raises(ps.UserError, match=re.escape(f'left out now ("{said}");')):
+        RunFolder.open(tmp_path, "watch", Config({}, {"prompts": ["another"]}), MODEL, 0)
 
 
 def test_what_failed_in_part_is_said_and_may_be_left_out(tmp_path: Path) -> None:

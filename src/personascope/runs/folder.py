@@ -227,7 +227,7 @@ def _refuse_less(path: Path, reached: Mapping[str, Any], new: Mapping[str, Any])
             gone = [one for one in before if one not in (now or [])]
             if gone:
                 raise UserError(
-                    f"{path} already has {key} that are left out now ({_short(gone[0])}"
+                    f"{path} already has {key} that are left out now ({_short(_said(gone[0]))}"
                     f"{' and more' if len(gone) > 1 else ''}); name them too, or give another --out"
                 )
         elif before is None and isinstance(now, int):
@@ -238,6 +238,14 @@ def _refuse_less(path: Path, reached: Mapping[str, Any], new: Mapping[str, Any])
             raise UserError(
                 f"{path} already has {key}={before}, more than {now}; ask for as many, or give another --out"
             )
+
+
+def _said(one: Any) -> Any:
+    """What an entry of an extent says: of a prompt with its response the prompt, of a chat its last message."""
+    while isinstance(one, list | dict) and one:
+        is_chat = isinstance(one, list) and all(isinstance(part, dict) for part in one)
+        one = one.get("content", "") if isinstance(one, dict) else one[-1 if is_chat else 0]
+    return one
 
 
 def _short(value: Any) -> str:
