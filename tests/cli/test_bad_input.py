@@ -123,6 +123,11 @@ CASES = {
     ),
     "no prompt": (with_(without=("--prompt",)), 2, "nothing to ask"),
     "an empty prompt": (with_("--prompt", ""), 2, "--prompt is empty"),
+    "a prompt in another encoding": (
+        with_("--prompt", b"caf\xe9".decode(errors="surrogateescape"), "--out", "x"),
+        2,
+        r"--prompt 'caf\udce9' is not UTF-8 text",
+    ),
     "an empty prompt file": (with_("--prompts", "empty.txt"), 2, "holds no prompts"),
     "a prompt file that is not there": (with_("--prompts", "none.txt"), 2, "does not exist"),
     "a prompt longer than the context": (with_("--prompts", "long.txt"), 2, "does not fit"),

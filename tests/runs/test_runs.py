@@ -168,8 +168,8 @@ def test_another_run_in_the_same_folder_is_refused_with_what_differs(tmp_path: P
 
 
 def test_a_run_that_came_to_nothing_makes_room_for_another(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), open_run(tmp_path).running():
-        raise ValueError
+    with pytest.raises(KeyboardInterrupt), open_run(tmp_path).running():
+        raise KeyboardInterrupt
     assert open_run(tmp_path, seed=7).record["seed"] == 7
     with open_run(tmp_path).running() as run:
         write_json(run.path / "watch.json", [1])

@@ -49,6 +49,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command with its arguments and return the exit code; errors become one sentence on stderr."""
+    for before, one in zip(["", *arguments], arguments, strict=False):
+        if not _is_whole(one):
+            said = one.encode(errors="backslashreplace").decode()
+            option = f"{before} " if before.startswith("--") else ""
+            return _complain(f"{option}'{said}' is not UTF-8 text; write it in UTF-8", 2)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
         near = difflib.get_close_matches(arguments[0], _COMMANDS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -75,6 +80,15 @@ def run(arguments: list[str]) -> int:
             "interrupted; a run folder keeps what was finished, and the same command goes on from there", code
         )
     return code if isinstance(code, int) else 0
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is made of whole characters: bytes that are none reach Python as halves of some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _app(arguments: list[str]) -> typer.Typer:
