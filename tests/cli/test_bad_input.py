@@ -130,7 +130,16 @@ CASES = {
     ),
     "an empty prompt file": (with_("--prompts", "empty.txt"), 2, "holds no prompts"),
     "a prompt file that is not there": (with_("--prompts", "none.txt"), 2, "does not exist"),
-    "a prompt longer than the context": (with_("--prompts", "long.txt"), 2, "does not fit"),
+    "a prompt longer than the context": (
+        with_("--prompts", "long.txt"),
+        2,
+        "prompt 2, 'table table table table table table t…': a text of",
+    ),
+    "a turn that no prompt has": (
+        with_("--steer", "evil@3:1:turn[9]"),
+        2,
+        "prompt 1, 'Who are you?': turn[9] is not in a prompt of 1 turns",
+    ),
     "responses without responses": (
         with_("--responses", "long.txt", without=("--prompt",)),
         2,
@@ -180,6 +189,17 @@ def test_a_mistake_is_one_sentence(case: str, place: Path, capsys: pytest.Captur
     assert "Traceback" not in captured.err + captured.out
     new = {path.name for path in place.rglob("*") if path.is_file()} - {path.name for path in before}
     assert new <= {"run.json", "run.log", "journal.sqlite"}, "nothing half-written"
+
+
+@pytest.mark.parametrize(
+    "case", ["a prompt longer than the context", "a turn that no prompt has", "temperature below zero"]
+)
+def test_what_watch_can_know_is_said_before_it_calibrates(
+    case: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*CASES[case][0], "--out", "w"]) == 2
+    assert "calibrating" not in capsys.readouterr().err
+    assert not (place / "w").exists()
 
 
 def test_another_run_in_the_folder_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

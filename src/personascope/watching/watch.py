@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from personascope.corpora import Record
-from personascope.directions import Direction, DirectionSet
+from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
 from personascope.engine.choose import Sampling
-from personascope.engine.forward import Passage, projections_of
 from personascope.engine.generate import listed_prompts, run_requests
 from personascope.engine.noise import derive_seed
 from personascope.engine.rows import Generation, Request
@@ -19,6 +18,7 @@ from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
 from personascope.watching.calibration import Calibration, calibrate
 from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint, DecisionRule
+from personascope.watching.given import beginning, check_row, passage_of, read_given
 from personascope.watching.verify import Verdict
 
 _MOST_LAYERS = 8
@@ -135,11 +135,9 @@ def watch(
     # Before the neutral runs, which take a while.
     written = [direction for row in writes for write in row for direction in write.directions]
     check_width([*watched, *written], subject.hidden_size, subject.n_layers, subject.name)
-    if calibration is None:
-        on_progress("calibrating", None)
-        calibration = calibrate(subject, watched, chat=chat, seed=seed, batch_size=batch_size, cells=cells)
-    rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000)
-    on_progress("watching", len(records))
+    passages = [passage_of(subject, record, row, chat) for record, row in zip(records, writes, strict=True)]
+    for number, (record, passage) in enumerate(zip(records, passages, strict=True), start=1):
+        check_row(subject, number, record, passage, max_new_tokens)
     asked: Counter[str] = Counter()
     seeds = []
     for record in records:
@@ -149,7 +147,7 @@ def watch(
         asked[said] += 1
     requests = {
         index: Request(
-            prompt=subject.chat.prompt(record.prompt, chat=chat),
+            prompt=passages[index].prompt,
             seed=seeds[index],
             max_new_tokens=max_new_tokens,
             sampling=Sampling(temperature, top_p, top_k),
@@ -160,15 +158,18 @@ def watch(
         for index, record in enumerate(records)
         if record.response is None
     }
+    if calibration is None:
+        on_progress("calibrating", None)
+        calibration = calibrate(subject, watched, chat=chat, seed=seed, batch_size=batch_size, cells=cells)
+    rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000)
+    on_progress("watching", len(records))
     sampled = run_requests(
         subject, list(requests.values()), batch_size, on_done=lambda *_: on_progress("", None), cells=cells
     )
     found = dict(zip(requests, sampled, strict=True))
     given = [index for index, record in enumerate(records) if record.response is not None]
-    for index, generation in zip(
-        given, _read(subject, [records[i] for i in given], [writes[i] for i in given], watched, chat), strict=True
-    ):
-        found[index] = generation
+    read = read_given(subject, [records[index] for index in given], [passages[index] for index in given], watched)
+    found |= dict(zip(given, read, strict=True))
     rows = []
     for index, record in enumerate(records):
         points = rule.points(calibration, found[index]) if found[index].error is None else []
@@ -177,40 +178,9 @@ def watch(
     return Watch(subject, traits, calibration, rule, tuple(rows))
 
 
-def _read(
-    subject: Subject,
-    records: Sequence[Record],
-    writes: Sequence[tuple[Write, ...]],
-    watched: tuple[Direction, ...],
-    chat: bool,
-) -> list[Generation]:
-    """Responses that exist, as if they had been generated."""
-    passages = []
-    for record, row_writes in zip(records, writes, strict=True):
-        prompt = subject.chat.prompt(record.prompt, chat=chat)
-        passages.append(Passage(prompt, subject.chat.respond(prompt, record.response or ""), row_writes))
-    return [
-        Generation(
-            text=record.response or "",
-            response_ids=list(passage.response),
-            token_ids=list(passage.ids),
-            tokens=subject.pieces(passage.ids),
-            prompt_length=len(passage.prompt),
-            turns=passage.prompt.turns,
-            seed=0,
-            finish="given",
-            writes=[line for write in passage.writes for line in write.describe()],
-            projections=read.projections,
-            norms=read.norms,
-        )
-        for record, passage, read in zip(records, passages, projections_of(subject, passages, watched), strict=True)
-    ]
-
-
 def _label(record: Record, generation: Generation) -> str:
     """A short name for a row: what was last said in the prompt, and what was done to it."""
-    said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
-    text = said if len(said) <= 60 else said[:57] + "…"
+    text = beginning(record, 60)
     done = [f"{write['operation']} {write['direction']}" for write in generation.writes]
     return f"{text} ({', '.join(done)})" if done else text
 
