@@ -158,7 +158,14 @@ CASES = {
     "an unknown dtype": (["generate", MODEL, "--prompt", "x", "--dtype", "foo"], 2, "dtype 'foo'"),
     "no rows at once": (["generate", MODEL, "--prompt", "x", "--batch-size", "0"], 2, "batch_size=0"),
     "responses and prompts": (with_("--responses", "long.txt"), 2, "in a run of their own"),
-    "one continuation": (with_("--verify", "-1"), 2, "'--verify'"),
+    "less than no continuation": (with_("--verify", "-1"), 2, "'--verify'"),
+    "three continuations": (
+        with_("--verify", "3", "--directions", "nothing"),
+        2,
+        "3 continuations on either side can confirm nothing; verify with at least 4",
+    ),
+    "nothing to write": (with_("--max-new-tokens", "0"), 2, "'--max-new-tokens'"),
+    "nothing to generate": (["generate", MODEL, "--prompt", "x", "--max-new-tokens", "0"], 2, "'--max-new-tokens'"),
     "a name that leads elsewhere": (["extract", MODEL, "--trait", "./elsewhere.json"], 2, "field name"),
     "a persona nobody planted": (
         ["extract", MODEL, "--trait", "./mine.json", "--judge", "lexicon", "--out", "x"],
@@ -222,10 +229,22 @@ def test_a_run_may_grow_and_not_shrink(place: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_model_that_breaks_half_way_fails_with_code_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(with_("--steer", "evil@3:3e38:sampling[2:]", "--out", "w")) == 1
-    err = capsys.readouterr().err
-    assert "not finite" in err
-    assert "layer" in err
+    for number, tokens in enumerate(("sampling[2:]", "all")):
+        assert run(with_("--steer", f"evil@3:3e38:{tokens}", "--out", f"w{number}")) == 1
+        err = capsys.readouterr().err.splitlines()[-1]
+        assert (
+            err.startswith("personascope: 1 of 1 rows failed; the first: ") and "not finite" in err and "layer" in err
+        )
+        assert json.loads((place / f"w{number}" / "run.json").read_text())["state"] == "failed"
+
+
+def test_a_row_that_fails_among_others_is_said_in_the_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "What should I know about tea? " * 8
+    assert run(with_("--steer", "evil@3:3e38:prompt[40:]", "--prompt", long, "--out", "w")) == 1
+    assert "1 of 2 rows failed" in capsys.readouterr().err
+    record = json.loads((place / "w" / "run.json").read_text())
+    assert record["state"] == "partly failed" and list(record["failed"]) == ["row 1"]
+    assert len(json.loads((place / "w" / "watch.json").read_text())["rows"]) == 2
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,8 +158,8 @@ def test_nothing_to_watch_is_refused(llama: Subject, traits: list[ps.DirectionSe
         watch(llama, traits, PROMPTS, alarms_per_1000=float("nan"))
     with pytest.raises(ps.UserError, match="a prompt is text or a chat"):
         watch(llama, traits, {"role": "user", "content": "hi"})  # type: ignore[arg-type]
-    with pytest.raises(ps.UserError, match="at least 2"):
-        verify(llama, Prompt((1,), (), ""), None, [], traits, None, n=1)  # type: ignore[arg-type]
+    with pytest.raises(ps.UserError, match="at least 4"):
+        verify(llama, Prompt((1,), (), ""), None, [], traits, None, n=3)  # type: ignore[arg-type]
 
 
 def test_alarms_on_other_runs_are_as_many_as_asked() -> None:

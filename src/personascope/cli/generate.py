@@ -33,7 +33,7 @@ def generate_command(
     ] = None,
     directions: Annotated[list[Path] | None, typer.Option("--directions", help="for --steer; several times")] = None,
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 120,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
     top_p: Annotated[float, typer.Option("--top-p")] = 1.0,
     top_k: Annotated[int, typer.Option("--top-k")] = 0,

@@ -45,7 +45,7 @@ def simulate_command(
         ),
     ] = "",
     degree: Annotated[str | None, typer.Option("--degree", help="how strongly: slightly or very")] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="of each answer")] = 120,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="of each answer", min=1)] = 120,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
     out: OutOption = None,
     seed: SeedOption = 0,

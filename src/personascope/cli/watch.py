@@ -1,6 +1,6 @@
 """`personascope watch`: every trait at every token, and a page to look at it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +39,7 @@ from personascope.runs import Config, RunFolder, cell_key
 from personascope.watching import Watch, verify, watch
 from personascope.watching.calibration import calibration_rows
 from personascope.watching.decision_points import ALARMS_PER_1000
+from personascope.watching.verify import check_continuations
 from personascope.watching.watch import Watched
 
 # Of a response's mean z: below it no trait is called strong.
@@ -64,13 +65,13 @@ def watch_command(
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
     verify_with: Annotated[
         int,
-        typer.Option("--verify", min=0, help="resample so many continuations before and after each decision point"),
+        typer.Option("--verify", min=0, help="resample so many continuations, 4 or more, around each decision point"),
     ] = 0,
     alarms: Annotated[
         float,
         typer.Option("--alarms", help="false alarms per 1,000 tokens of neutral runs that decision points may have"),
     ] = ALARMS_PER_1000,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens")] = 120,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
     chat: Annotated[bool, typer.Option("--chat/--no-chat", help="through the chat template, or as raw text")] = True,
     out: OutOption = None,
@@ -86,6 +87,8 @@ def watch_command(
     layers = None if layers_given is None else joined(layers_given)
     if responses is not None and (prompt or prompts):
         raise UserError("--responses is read and nothing sampled; give --prompt and --prompts in a run of their own")
+    if verify_with:
+        check_continuations(verify_with)
     records = gather(prompt, responses or prompts, needs_response=responses is not None)
     if responses is None:
         # Answers that a prompt file happens to hold are not what the model says.
@@ -134,8 +137,17 @@ def watch_command(
         )
         if verify_with:
             found = _verified(found, verify_with, writes, chat, temperature, seed, batch_size, advance, cells)
+        failed = {
+            f"row {number}": row.generation.error for number, row in enumerate(found.rows) if row.generation.error
+        }
+        if len(failed) == len(found.rows):
+            raise NonFinite(_failure(failed, found))
+        if failed:
+            folder.lacks(failed, extent)
         page = save_watch(folder, found)
     _print(found, page, as_json)
+    if failed:
+        raise NonFinite(_failure(failed, found))
 
 
 def _verified(
@@ -173,7 +185,6 @@ def _verified(
 
 
 def _print(found: Watch, page: Path, as_json: bool) -> None:
-    failed = [row for row in found.rows if row.generation.error]
     if as_json:
         emit(
             {
@@ -208,8 +219,10 @@ def _print(found: Watch, page: Path, as_json: bool) -> None:
             rows,
         )
         print(f"\nreport  {page}")
-    if failed:
-        raise NonFinite(f"{len(failed)} of {len(found.rows)} rows failed; the first: {failed[0].generation.error}")
+
+
+def _failure(failed: Mapping[str, str], found: Watch) -> str:
+    return f"{len(failed)} of {len(found.rows)} rows failed; the first: {next(iter(failed.values()))}"
 
 
 def _strongest(found: Watch, row: Watched) -> str:

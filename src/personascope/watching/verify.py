@@ -20,6 +20,8 @@ from personascope.watching.calibration import Calibration
 from personascope.watching.decision_points import DecisionPoint
 
 _PERMUTATIONS = 2_000
+# Of three on either side the least p there is, two of twenty orders, is above 0.05.
+_FEWEST = 4
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ def verify(
     Before: what the row says up to the point is kept, and the rest sampled. After: `kept` more tokens are kept too. The
     outcome is measured in the continuations alone, at the layer the trait is read at.
     """
-    if n < 2:
-        raise UserError(f"{n} continuations on either side tell nothing; verify with at least 2")
+    check_continuations(n)
     by_key = {direction.key: direction for trait in traits for direction in trait}
     requests = []
     for point in points:
@@ -106,6 +107,12 @@ def verify(
         Verdict(token, key, before, after, n, p, changed)
         for (token, key, before, after, p), changed in zip(raw, holm([row[4] for row in raw]), strict=True)
     ]
+
+
+def check_continuations(n: int) -> None:
+    """Raises `UserError` on so few continuations that no point can ever be confirmed."""
+    if n < _FEWEST:
+        raise UserError(f"{n} continuations on either side can confirm nothing; verify with at least {_FEWEST}")
 
 
 def _outcome(generation: Generation, request: Request, key: str, calibration: Calibration) -> float:
