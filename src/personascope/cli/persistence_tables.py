@@ -8,6 +8,9 @@ from personascope.persistence.crossing import Crossing
 from personascope.persistence.curves import Persistence
 from personascope.persistence.decay import Decay
 
+# What stands beside a steered direction, row by row.
+_BESIDE = {"random": "random", "prompted": "by system prompt"}
+
 
 def print_persistence(found: Persistence) -> None:
     """Who stays longest, and how every direction falls."""
@@ -15,22 +18,18 @@ def print_persistence(found: Persistence) -> None:
     rows = []
     for one in found.verdicts():
         key, why, usable = one["direction"], one["left_out"], f"{one['usable']} of {one['rows']}"
-        decay = found.decay(key)
-        if why not in (None, "one prompt"):
-            rows.append([key, f"{found.alphas[key]:g}", why, "–", "–", "–", usable])
-            continue
-        rows.append(
-            [
-                key,
-                f"{found.alphas[key]:g}",
-                within(decay.initial, 2),
-                within(decay.floor, 2),
-                _life(decay),
-                "–" if math.isnan(decay.area) else f"{decay.area:.0f}",
-                usable,
-            ]
-        )
-    table("", ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "rows of use"], rows)
+        alpha = f"{found.alphas[key]:g}"
+        if why in (None, "one prompt"):
+            rows.append([key, alpha, *_fall(found.decay(key)), usable])
+        else:
+            rows.append([key, alpha, why, "–", "–", "–", usable])
+        rows += [[f"  {_BESIDE[kind]}", "", *_fall(found.decay(key, kind=kind)), ""] for kind in one["controls"]]
+    table(
+        "",
+        ["direction", "α", "initial lift", "floor", "half-life", "area / lift", "rows of use"],
+        rows,
+        spare=["area / lift", "rows of use", "floor"],
+    )
     print(
         "Projections above the paired rows of no steering, in residual-stream units; lives in tokens; 95 % over prompts."
     )
@@ -41,6 +40,18 @@ def print_persistence(found: Persistence) -> None:
             f"half-lives beyond the {found.n_sample} tokens sampled are extrapolated, and what does not decay in them may "
             "still do so later: sample more with --n-sample"
         )
+
+
+def _fall(decay: Decay) -> list[str]:
+    """How far up a curve begins, where it ends, and how long it takes."""
+    if decay.verdict in ("no lift", "loops"):
+        return [decay.verdict, "–", "–", "–"]
+    return [
+        within(decay.initial, 2),
+        within(decay.floor, 2),
+        _life(decay),
+        "–" if math.isnan(decay.area) else f"{decay.area:.0f}",
+    ]
 
 
 def _life(decay: Decay) -> str:
