@@ -17,6 +17,7 @@ from personascope.cli.saes import (
     sae_for,
     save_alone,
 )
+from personascope.cli.signs import printable
 from personascope.cli.terminal import (
     DeviceOption,
     DtypeOption,
@@ -24,7 +25,6 @@ from personascope.cli.terminal import (
     ModelArgument,
     SeedOption,
     emit,
-    printable,
     quiet_libraries,
     table,
 )

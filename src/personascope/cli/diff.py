@@ -117,7 +117,9 @@ def _print(found: Diff) -> None:
         own = "–" if one.own is None else f"{one.own.estimate:+.2f} [{one.own.low:+.2f}, {one.own.high:+.2f}]"
         same = f"{one.same.estimate:+.2f} [{one.same.low:+.2f}, {one.same.high:+.2f}]"
         rows.append([one.persona, str(one.layer), f"{one.base:.2f}", f"{one.tuned:.2f}", same, own])
-    table("", ["persona", "layer", "base", "tuned", "shift, same tokens", "shift, own responses"], rows)
+    table(
+        "", ["persona", "layer", "base", "tuned", "shift, same tokens", "shift, own responses"], rows, spare=["layer"]
+    )
     print("Shifts in standard deviations of the base model's projections over response tokens; 95 % over prompts.")
 
 

@@ -269,6 +269,7 @@ def _print(sets: Sequence[DirectionSet], path: Path) -> None:
         "",
         ["persona", "read at", "AUROC", "Cohen's d", "split halves", "steer at", "α", "trait", "coherence"],
         [summary(one) for one in sets],
+        spare=["split halves", "Cohen's d"],
     )
     print(f"\ndirections  {path / 'directions'}")
 

@@ -22,7 +22,6 @@ from personascope.cli.terminal import (
     OutOption,
     SeedOption,
     emit,
-    printable,
     quiet_libraries,
     say,
     table,
@@ -107,7 +106,7 @@ def print_found(found: Found, features: list[int] | None, promoted: dict[int, li
     for one in found.describe()["features"]:
         if features and one["feature"] not in features:
             continue
-        words = printable(" ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5]))
+        words = " ".join(token.strip() or "␣" for token in promoted.get(one["feature"], [])[:5])
         row = [str(one["feature"]), f"{one['value']:.2f}", f"{one['share']:.0%}"]
         if found.contrast is not None:
             row += [
@@ -122,7 +121,7 @@ def print_found(found: Found, features: list[int] | None, promoted: dict[int, li
     if found.contrast is not None:
         columns = ["feature", "mean", "difference", "fires on (control)", "AUROC", "p, corrected", "promotes"]
     if rows:
-        table("", columns, rows, words=["promotes"])
+        table("", columns, rows, cut=["promotes"])
     else:
         print("No feature fires on the prompts more than on the controls.")
     held = f"{len(found.prompts)} prompts"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from personascope.cli.doubts import say_doubts
+from personascope.cli.signs import printable_lines
 from personascope.cli.steer import HELP as STEER_HELP
 from personascope.cli.steer import notes, parse_steer
 from personascope.cli.terminal import (
@@ -78,7 +79,10 @@ def generate_command(
         emit({"model": subject.name, "writes": [line for write in writes for line in write.describe()], "rows": rows})
     for record, out in () if as_json else zip(records, outs, strict=True):
         said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
-        print(f"> {said}\n{out.text if out.error is None else f'[failed: {out.error}]'}\n")
+        text = out.text if out.error is None else f"[failed: {out.error}]"
+        print(f"> {printable_lines(said)}\n{printable_lines(text)}\n")
+        if out.finish == "context":
+            say(f"note: this response ended where the context of {subject.context} tokens did")
     failed = [out.error for out in outs if out.error]
     if failed:
         raise NonFinite(f"{len(failed)} of {len(outs)} rows failed; the first: {failed[0]}")

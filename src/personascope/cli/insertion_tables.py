@@ -32,6 +32,7 @@ def print_inserted(found: Inserted) -> None:
         ["role", "transcripts", "cosine between points", "explained", "lift", "drift per pair", "p", "corrected"],
         rows,
         words=["transcripts"],
+        spare=["explained", "lift", "p"],
     )
     if found.told:
         table(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.signs import printable_lines
 from personascope.errors import PersonascopeError, UserError
 
 # typer's own base of all mistakes on the command line, which has no public name and the methods of this one.
@@ -132,7 +133,7 @@ def _version(
 
 
 def _complain(sentence: str, code: int) -> int:
-    print(f"personascope: {sentence}", file=sys.stderr)
+    print(f"personascope: {printable_lines(sentence)}", file=sys.stderr)
     return code
 
 

@@ -116,7 +116,7 @@ def screen_command(
             f"{name} at layer {ranked[0].layer}: mean difference {found.mean(name):+.2f} residual-stream units",
             ["sample", "difference", "given", "own", "response"],
             rows,
-            ["response"],
+            cut=["response"],
         )
     if found.left_out:
         say(f"{len(found.left_out)} samples were left out: no response, the dataset's or the model's own")

@@ -11,7 +11,8 @@ import typer
 from rich.text import Text
 
 from personascope.cli.find import print_found
-from personascope.cli.terminal import JsonOption, emit, printable, progress, quiet_libraries, stdout
+from personascope.cli.signs import printable
+from personascope.cli.terminal import JsonOption, emit, progress, quiet_libraries, stdout
 from personascope.directions.direction import TokenLens
 from personascope.errors import UserError
 from personascope.features.explain import explain

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from personascope.cli.signs import printable, printable_lines
+from personascope.cli.widths import fitted
 from personascope.runs.files import plain
 
 ModelArgument = Annotated[
@@ -31,7 +33,8 @@ DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat
 BatchOption = Annotated[int | None, typer.Option("--batch-size", help="rows at once; what memory holds by default")]
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="say what it would cost, and stop")]
 
-_SIGNS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(127, 160), "�") | {10: "⏎"}
+# Between two columns.
+_GAP = 2
 
 stderr = Console(stderr=True, highlight=False)
 # A pipe has no width: what goes into one is not broken into lines.
@@ -40,12 +43,7 @@ stdout = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 def say(text: str) -> None:
     """A line for the user to read, on stderr."""
-    stderr.print(text, markup=False, emoji=False, soft_wrap=not stderr.is_terminal)
-
-
-def printable(text: str) -> str:
-    """What a corpus or a model wrote, for the terminal: control characters, which could drive it, as signs."""
-    return text.translate(_SIGNS)
+    stderr.print(printable_lines(text), markup=False, emoji=False, soft_wrap=not stderr.is_terminal)
 
 
 def emit(value: Mapping[str, Any]) -> None:
@@ -95,21 +93,59 @@ def progress() -> Iterator[Callable[[str, int | None], None]]:
         yield advance
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ()) -> None:
-    """A table on stdout: the first column and those named in `words` to the left, the others to the right."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    words: Sequence[str] = (),
+    cut: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """A table on stdout: the first column and those named in `words` and `cut` to the left, the others to the right.
+
+    Where it is wider than the terminal, those in `words` are broken into lines and those in `cut` end in an ellipsis; then
+    those in `spare` are left out, the first one first, and at last the first column is cut too. Numbers stay whole.
+    """
     if title:
         # A line of its own: as the table's it would be broken where the table is narrow.
-        stdout.print(Text(f"\n{title}", style="bold"), soft_wrap=True)
-    shown = Table(
-        show_edge=False,
-        pad_edge=False,
-        box=box.SIMPLE_HEAD,
-    )
-    for place, column in enumerate(columns):
-        shown.add_column(column, justify="left" if place == 0 or column in words else "right", no_wrap=place == 0)
+        stdout.print(Text(f"\n{printable(title)}", style="bold"), soft_wrap=True)
+    shown, widths = _columns(columns, rows, {*words, *cut}, spare)
+    drawn = Table(show_edge=False, pad_edge=False, padding=(0, 0, 0, 1), box=box.SIMPLE_HEAD)
+    for place, width in zip(shown, widths, strict=True):
+        name = columns[place]
+        is_text = place == 0 or name in words or name in cut
+        drawn.add_column(
+            name,
+            justify="left" if is_text else "right",
+            no_wrap=is_text and name not in words,
+            overflow="ellipsis",
+            width=width,
+        )
     for row in rows:
-        shown.add_row(*map(Text, row))
-    stdout.print(shown)
+        drawn.add_row(*(Text(printable(row[place])) for place in shown))
+    stdout.print(drawn)
+    left = [name for place, name in enumerate(columns) if place not in shown]
+    if left:
+        stdout.print(Text(f"A wider terminal also shows {', '.join(left)}; --json has all.", style="dim"))
+
+
+def _columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[str], spare: Sequence[str]
+) -> tuple[list[int], list[int | None]]:
+    """Which columns fit the terminal, by their places, and their widths; without widths where not even those do."""
+    filled = [[name, *(printable(row[place]) for row in rows)] for place, name in enumerate(columns)]
+    elastic = {place for place, name in enumerate(columns) if name in texts}
+    kept = list(range(len(columns)))
+    for gone in (None, *spare, columns[0]):
+        kept = [place for place in kept if place == 0 or columns[place] != gone]
+        elastic |= {0} if gone == columns[0] else set()
+        room = stdout.width - _GAP * (len(kept) - 1)
+        widths = fitted(
+            [filled[place] for place in kept], [at for at, place in enumerate(kept) if place in elastic], room
+        )
+        if widths is not None:
+            return kept, list(widths)
+    return kept, [None] * len(kept)
 
 
 def within(interval: Sequence[float | None] | None, digits: int) -> str:

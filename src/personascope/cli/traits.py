@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from personascope.cli.signs import printable_lines
 from personascope.cli.terminal import JsonOption, emit, table
 from personascope.personas import load_persona, persona_names
 
@@ -18,11 +19,16 @@ def traits(
         if as_json:
             emit(persona.model_dump())
             return
-        print(f"{persona.title} ({persona.kind}): {persona.description}\npositive pole: {persona.positive_pole}")
-        for number, pair in enumerate(persona.instruction):
-            print(f"\ninstruction {number}\n  pos  {pair.pos}\n  neg  {pair.neg}")
-        print(f"\n{len(persona.questions)} questions, {len(persona.eval_questions)} eval questions; the first:")
-        print("\n".join(f"  {question}" for question in persona.questions[:3]))
+        said = [
+            f"{persona.title} ({persona.kind}): {persona.description}\npositive pole: {persona.positive_pole}",
+            *(
+                f"\ninstruction {number}\n  pos  {pair.pos}\n  neg  {pair.neg}"
+                for number, pair in enumerate(persona.instruction)
+            ),
+            f"\n{len(persona.questions)} questions, {len(persona.eval_questions)} eval questions; the first:",
+            *(f"  {question}" for question in persona.questions[:3]),
+        ]
+        print(printable_lines("\n".join(said)))
         return
     personas = [load_persona(one) for one in persona_names()]
     if as_json:

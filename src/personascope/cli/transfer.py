@@ -84,6 +84,7 @@ def _print(result: TransferResult, page: Path) -> None:
         f"{found['main']['target_layer']}",
         list(COLUMNS),
         result_rows(found),
+        spare=["ceiling", "retrieval", "told", "collapse"],
     )
     print(f"\n{found['verdict']['sentence']}")
     met = found["verdict"]["criteria_met"]

@@ -206,19 +206,21 @@ def _print(found: Watch, page: Path, as_json: bool) -> None:
             }
         )
     else:
-        rows = []
-        for row in found.rows:
-            strongest = _strongest(found, row) if not row.generation.error else "failed"
-            confirmed = f"{sum(v.changed for v in row.verdicts)}/{len(row.verdicts)}" if row.verdicts else "–"
-            rows.append(
-                [row.label[:56], str(len(row.generation.response_ids)), strongest, str(len(row.points)), confirmed]
-            )
-        table(
-            "",
-            ["prompt", "tokens", f"strongest trait (mean z from {_STRONG:g} up)", "decision points", "confirmed"],
-            rows,
-        )
+        _print_table(found)
         print(f"\nreport  {page}")
+
+
+def _print_table(found: Watch) -> None:
+    is_verified = any(row.verdicts for row in found.rows)
+    rows = []
+    for row in found.rows:
+        strongest = _strongest(found, row) if not row.generation.error else "failed"
+        confirmed = f"{sum(v.changed for v in row.verdicts)}/{len(row.verdicts)}" if row.verdicts else "–"
+        cells = [row.label, str(len(row.generation.response_ids)), strongest, str(len(row.points)), confirmed]
+        rows.append(cells if is_verified else cells[:-1])
+    columns = ["prompt", "tokens", "strongest trait", "decision points", "confirmed"]
+    table("", columns if is_verified else columns[:-1], rows, cut=["prompt"])
+    print(f"Strongest trait: the one of the highest mean z over the response, from {_STRONG:g} up.")
 
 
 def _failure(failed: Mapping[str, str], found: Watch) -> str:
