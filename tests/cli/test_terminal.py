@@ -45,6 +45,12 @@ def test_a_wide_terminal_shows_everything(capsys: pytest.CaptureFixture[str], mo
     assert row.split("  ")[0] == LONG and row.endswith("9 of 9") and all(name in head for name in COLUMNS)
 
 
+def test_columns_without_a_name_and_tables_without_rows_are_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    table("", ["what", ""], [["x", LONG]], words=[""])
+    table("", ["what", ""], [], words=[""])
+    assert " ".join(capsys.readouterr().out.split()).count("goes on and on, and on?") == 1
+
+
 def test_what_others_wrote_cannot_drive_the_terminal() -> None:
     assert printable("a\x1b[2J\nb\u2028c\u202ed\x9b") == "a␛[2J⏎b⏎c�d�"
     assert printable_lines("a\nb\r") == "a\nb␍"

@@ -14,12 +14,12 @@ def fitted(columns: Sequence[Sequence[str]], elastic: Iterable[int], room: int) 
     Texts, the columns in `elastic`, give way first, then headers are broken between their words. No other cell is cut.
     """
     whole = [max(map(cell_len, column)) for column in columns]
-    broken = [max(map(cell_len, [*header.split(), *cells])) for header, *cells in columns]
+    broken = [max(map(cell_len, [*header.split(), *cells]), default=0) for header, *cells in columns]
     for widths, least in ((whole, _AMPLE), (broken, _AMPLE), (broken, _LEAST)):
         found = list(widths)
         for index in sorted(elastic, key=lambda one: -found[one]):
             excess = max(sum(found) - room, 0)
-            longest = max(map(cell_len, columns[index][0].split()))
+            longest = max(map(cell_len, columns[index][0].split()), default=0)
             found[index] = max(min(found[index], max(least, longest)), found[index] - excess)
         if sum(found) <= room:
             return found
