@@ -133,10 +133,29 @@ def test_what_speaks_against_a_direction_is_said_where_it_is_used(
         and "not surely better than chance: AUROC 0.50" in said
         and "(cosine 0.10)" in said
     )
-    assert said.count("note: ") == 1 + ("note: evil" in said), "one line for each set"
+    assert said.count("note: ") == 1, "nothing is steered: what steering does is not said"
     assert json.loads((tmp_path / "w" / "watch.json").read_text())["layers"] == [2, 3], (
         "both layers that were asked for"
     )
+
+
+def test_doubts_of_what_is_only_read_share_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = {"trait": 5.0, "trait_interval": [0.0, 9.0]}
+    figures = {2: {"auroc": 0.5, "auroc_interval": [0.4, 0.6], "auroc_null": 0.6, "split_half_cosine": 0.1}}
+    for name, quality in (("hollow", figures), ("empty", figures), ("weak", {})):
+        choices = {"steer_layer": 2, "alpha": 1.0, "steering": {"unsteered": outcome, "steered": outcome}}
+        one = ps.DirectionSet(name, (2,), torch.randn(1, 128), quality=quality, choices=choices)
+        one.save(tmp_path / "d" / f"{name}.safetensors")
+    command = ["watch", MODEL, "--directions", str(tmp_path / "d"), "--prompt", "Hi", "--estimate"]
+    assert run(command) == 0
+    assert capsys.readouterr().err.count("note: ") == 1
+    assert run([*command, "--steer", "weak:1"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(said) == 2 and "note: weak: steering with it" in said[0] and "empty, hollow" in said[1]
+    assert run([*command, "--trait", "hollow"]) == 0
+    assert "note: hollow: at layer 2 it tells" in capsys.readouterr().err
+    assert run([*command, "--trait", "evil"]) == 2
+    assert "no direction 'evil'; there are empty, hollow, weak" in capsys.readouterr().err
 
 
 def test_a_layer_that_was_asked_for_is_no_surprise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.doubts import say_doubts
+from personascope.cli.chosen import TraitOption, chosen
+from personascope.cli.doubts import say_reading_doubts
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.generate import gather
 from personascope.cli.terminal import (
@@ -33,6 +34,7 @@ def diff_command(
     base: Annotated[str, typer.Argument(help="the base model: a Hugging Face id, a local folder, organism:llama")],
     tuned: Annotated[str, typer.Argument(help="the fine-tuned model")],
     directions: Annotated[list[Path], typer.Option("--directions", help="of the base model; several times")],
+    trait: TraitOption = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="a file of prompts; forty neutral questions by default")
@@ -60,8 +62,8 @@ def diff_command(
         records = [Record(question) for question in neutral_questions()]
     if responses is None:
         records = [Record(one.prompt) for one in records]
-    sets = load_directions(directions)
-    say_doubts(sets)
+    sets = chosen(load_directions(directions), trait)
+    say_reading_doubts(sets)
     before = load(base, device=device, dtype=dtype)
     after = load(tuned, device=device, dtype=dtype)
     if estimate:

@@ -25,13 +25,16 @@ from personascope.directions.doors import load_directions
 from personascope.engine import generate, load
 from personascope.errors import NonFinite, UserError
 
+PROMPTS_HELP = (
+    "a .txt (one a line), .jsonl, .json, .csv or .parquet file; a record is a text, a chat (a list of role and content), or "
+    "has one under messages, conversation, prompt, question, instruction, content or text"
+)
+
 
 def generate_command(
     model: ModelArgument,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="a .txt, .jsonl, .json, .csv or .parquet file")
-    ] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help=PROMPTS_HELP)] = None,
     directions: Annotated[list[Path] | None, typer.Option("--directions", help="for --steer; several times")] = None,
     steer: Annotated[list[str] | None, typer.Option("--steer", help=STEER_HELP)] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from personascope.cli.chosen import TraitOption
+from personascope.cli.chosen import chosen as chosen_sets
 from personascope.cli.doubts import say_doubts
 from personascope.cli.estimate import estimate_work
 from personascope.cli.generate import gather
@@ -49,7 +51,7 @@ def persist_command(
         list[Path],
         typer.Option("--directions", help="a folder or a file, also a bundle of another tool; several times"),
     ],
-    trait: Annotated[list[str] | None, typer.Option("--trait", help="only this one; several times")] = None,
+    trait: TraitOption = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help=f"a file of prompts; {_PROMPTS} neutral questions by default")
@@ -95,11 +97,7 @@ def persist_command(
     records = (
         gather(prompt, prompts) if prompt or prompts else [Record(text) for text in neutral_questions()[:_PROMPTS]]
     )
-    sets = load_directions(directions)
-    unknown = sorted(set(trait or []) - {one.name for one in sets})
-    if unknown:
-        raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
-    sets = [one for one in sets if not trait or one.name in trait]
+    sets = chosen_sets(load_directions(directions), trait)
     say_doubts(sets)
     chosen = [_at(one, layer) for one in sets]
     controls = tuple(one for one in control if one != "none") if control else None

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.doubts import say_doubts
+from personascope.cli.chosen import TraitOption, chosen
+from personascope.cli.doubts import say_reading_doubts
 from personascope.cli.estimate import estimate_sampling
 from personascope.cli.terminal import (
     BatchOption,
@@ -25,7 +26,6 @@ from personascope.corpora import Record, read_prompts
 from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
-from personascope.errors import UserError
 from personascope.runs import Config, RunFolder, cell_key, write_json, write_table
 
 _WIDTH = 70
@@ -35,7 +35,7 @@ def screen_command(
     dataset: Annotated[Path, typer.Argument(help="prompts with responses: .jsonl, .json, .csv or .parquet")],
     model: Annotated[str, typer.Option("--model", help="the model that would be fine-tuned")],
     directions: Annotated[list[Path], typer.Option("--directions", help="its directions; several times")],
-    trait: Annotated[list[str] | None, typer.Option("--trait", help="only this one; several times")] = None,
+    trait: TraitOption = None,
     samples: Annotated[int, typer.Option("--samples", help="responses of the model's own to each prompt", min=1)] = 1,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 120,
     temperature: Annotated[float, typer.Option("--temperature")] = 1.0,
@@ -52,12 +52,8 @@ def screen_command(
     """Rank the samples of a dataset by how far they lie from what the model itself would say, along each persona."""
     quiet_libraries()
     records = read_prompts(dataset, needs_response=True, allows_empty=True)
-    sets = load_directions(directions)
-    unknown = sorted(set(trait or []) - {one.name for one in sets})
-    if unknown:
-        raise UserError(f"there is no direction {unknown[0]!r}; there are {', '.join(one.name for one in sets)}")
-    sets = [one for one in sets if not trait or one.name in trait]
-    say_doubts(sets)
+    sets = chosen(load_directions(directions), trait)
+    say_reading_doubts(sets)
     subject = load(model, device=device, dtype=dtype)
     if estimate:
         estimate_sampling(subject, samples * len({repr(one.prompt) for one in records}), max_new_tokens, as_json)

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.doubts import say_doubts
+from personascope.cli.chosen import TraitOption
+from personascope.cli.chosen import chosen as chosen_sets
+from personascope.cli.doubts import say_doubts, say_reading_doubts
 from personascope.cli.estimate import estimate_sampling
-from personascope.cli.generate import gather
+from personascope.cli.generate import PROMPTS_HELP, gather
 from personascope.cli.layers import HELP as LAYERS_HELP
 from personascope.cli.layers import joined, parse_layers
 from personascope.cli.steer import HELP as STEER_HELP
@@ -51,10 +53,9 @@ def watch_command(
     directions: Annotated[
         list[Path], typer.Option("--directions", help="directions that `extract` or `demo` wrote; several times")
     ],
+    trait: TraitOption = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", help="a prompt; may be given several times")] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="a .txt, .jsonl, .json, .csv or .parquet file")
-    ] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help=PROMPTS_HELP)] = None,
     responses: Annotated[
         Path | None, typer.Option("--responses", help="a file with responses that exist: read them, sample nothing")
     ] = None,
@@ -93,11 +94,13 @@ def watch_command(
     if responses is None:
         # Answers that a prompt file happens to hold are not what the model says.
         records = [replace(record, response=None) for record in records]
-    sets = load_directions(directions)
+    sets = chosen_sets(load_directions(directions), trait)
     writes = parse_steer(steer or [], sets)
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
-    say_doubts(sets)
+    steered = {direction.name for write in writes for direction in write.directions}
+    say_doubts(one for one in sets if one.name in steered)
+    say_reading_doubts(one for one in sets if one.name not in steered)
     for line in notes(steer or [], writes, sets):
         say(line)
     if estimate:
