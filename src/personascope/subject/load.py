@@ -91,6 +91,8 @@ def _device(device: str | None) -> torch.device:
         found = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"device {device!r} is not known; use cpu, cuda or cuda:1 …") from error
+    if found.type not in ("cpu", "cuda"):
+        raise UserError(f"device {device!r} is none that models run on here; use cpu, cuda or cuda:1 …")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device {device!r} is not here: this machine has {torch.cuda.device_count()} CUDA devices")
     return found
