@@ -27,6 +27,17 @@ def test_every_command_says_what_it_takes(name: str, capsys: pytest.CaptureFixtu
     assert f"Usage: personascope {name}" in capsys.readouterr().out
 
 
+def test_a_persona_may_be_written_as_one_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["traits", "anxious teenager"]) == 0
+    assert capsys.readouterr().out.startswith("anxious teenager (role)")
+
+
+@pytest.mark.parametrize("group", ["features", "insert", "organisms", "persona", "transfer"])
+def test_what_a_command_does_is_not_cut_off(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([group, "--help"]) == 0
+    assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
 def test_a_command_behind_dashes_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--", "traits"]) == 0
     assert "sycophantic" in capsys.readouterr().out

@@ -62,7 +62,7 @@ app = typer.Typer(
 )
 
 
-@app.command("ask")
+@app.command("ask", short_help="Ask questions along conversations (the default).")
 def ask(
     model: ModelArgument,
     transcripts: Annotated[
@@ -215,6 +215,6 @@ def _own(subject: Subject, plan: Inserting, given: Sequence[DirectionSet]) -> di
     return own
 
 
-app.command("simulate")(simulate_command)
+app.command("simulate", short_help="Hold conversations under roles, to ask questions in.")(simulate_command)
 
 COMMAND = app

@@ -56,7 +56,7 @@ def list_organisms(as_json: JsonOption = False) -> None:
     table("", ["name", "width × layers", "tokens are", "size", "folder"], rows, ["tokens are", "folder"])
 
 
-@app.command("train")
+@app.command("train", short_help="Train an organism from its recipe, or go on with it.")
 def train_organism(
     name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
     out: Annotated[Path, typer.Option("--out", help="folder for the organism; checkpoints go beside it")],
@@ -94,7 +94,7 @@ def train_organism(
     emit({"organism": str(out), **training}) if as_json else print(out)
 
 
-@app.command("sae")
+@app.command("sae", short_help="Train an organism's sparse autoencoder.")
 def train_organism_sae(
     name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
     out: Annotated[Path, typer.Option("--out", help="folder for the sparse autoencoder")],
@@ -111,7 +111,7 @@ def train_organism_sae(
     emit({"sae": str(out), **measured.describe()}) if as_json else print(out)
 
 
-@app.command("feature-figures")
+@app.command("feature-figures", short_help="Measure the organisms' SAEs against the truth.")
 def feature_figures(
     names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,
     out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("feature-figures.md"),
@@ -133,7 +133,7 @@ def feature_figures(
     print(write_text(out, feature_page(measured, command)))
 
 
-@app.command("transfer-figures")
+@app.command("transfer-figures", short_help="Measure how personas carry between organisms.")
 def transfer_figures(
     out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("transfer-figures.md"),
     texts: Annotated[
@@ -154,7 +154,7 @@ def transfer_figures(
     print(write_text(out, transfer_page(measured, command + (f" --seed {seed}" if seed else ""))))
 
 
-@app.command("figures")
+@app.command("figures", short_help="Measure organisms against their planted truth.")
 def figures(
     names: Annotated[list[str] | None, typer.Argument(help=" and ".join(RECIPES) + "; both by default")] = None,
     out: Annotated[Path, typer.Option("--out", help="file to write, in Markdown")] = Path("figures.md"),

@@ -15,7 +15,7 @@ from personascope.runs import write_json
 app = typer.Typer(help="Persona files of one's own.", no_args_is_help=True)
 
 
-@app.command("new")
+@app.command("new", short_help="Draft a persona file, or write a skeleton to fill in.")
 def new(
     name: Annotated[str, typer.Argument(help="such as cheerful")],
     description: Annotated[str, typer.Option("--description", help="what it is, in a sentence")] = "",
