@@ -40,6 +40,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "long.txt").write_text("table " * 5000)
     (tmp_path / "broken.json").write_text('{"name": "x",\n "instruction": 3}')
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    (tmp_path / "none-asked.json").write_text('{"instruction": [{"pos": "a", "neg": "b"}], "questions": []}')
     (tmp_path / "one-pair.json").write_text(
         json.dumps({"instruction": [{"pos": "a", "neg": "b"}], "questions": ["c"] * 9})
     )
@@ -92,6 +94,12 @@ CASES = {
     "unknown trait": (["extract", MODEL, "--trait", "evill"], 2, "did you mean 'evil'"),
     "unknown trait shown": (["traits", "sycophant"], 2, "did you mean 'sycophantic'"),
     "malformed persona": (["extract", MODEL, "--trait", "./broken.json"], 2, "line 2, field instruction"),
+    "a persona nested too deeply": (["traits", "./deep.json"], 2, "deep.json: nested too deeply"),
+    "a persona without questions": (
+        ["traits", "./none-asked.json"],
+        2,
+        "field questions: holds nothing; write at least one",
+    ),
     "persona file missing": (["extract", MODEL, "--trait", "./none.json"], 2, "cannot be read"),
     "one instruction pair": (["extract", MODEL, "--trait", "./one-pair.json"], 2, "write at least 3"),
     "unknown judge": (["extract", MODEL, "--trait", "evil", "--judge", "jury", "--out", "x"], 2, "'jury' is not known"),
@@ -155,6 +163,10 @@ CASES = {
     "a folder with other files": (with_("--out", "other"), 2, "holds other files"),
     "a place that cannot be written": (with_("--out", "/proc/nowhere/run"), 2, "cannot be written"),
     "an unknown device": (["generate", MODEL, "--prompt", "x", "--device", "foo"], 2, "device 'foo'"),
+    **{
+        f"{device} for a device": (["generate", MODEL, "--prompt", "x", "--device", device], 2, f"device '{device}' is")
+        for device in ("mps", "xpu", "meta", "nonsense")
+    },
     "an unknown dtype": (["generate", MODEL, "--prompt", "x", "--dtype", "foo"], 2, "dtype 'foo'"),
     "no rows at once": (["generate", MODEL, "--prompt", "x", "--batch-size", "0"], 2, "batch_size=0"),
     "responses and prompts": (with_("--responses", "long.txt"), 2, "in a run of their own"),

@@ -28,7 +28,7 @@ def persona_names() -> tuple[str, ...]:
 def load_persona(source: str | Path | Persona) -> Persona:
     """A shipped persona by name, or a persona file by path (anything that ends in .json or holds a slash).
 
-    Files of the persona-vectors shape load as they are, question files with nested categories too.
+    A name may be written with spaces. Files of the persona-vectors shape load as they are, question files with nested categories too.
     Raises `UserError` naming the nearest shipped persona, or the file, its line and its field.
     """
     if isinstance(source, Persona):
@@ -37,7 +37,8 @@ def load_persona(source: str | Path | Persona) -> Persona:
         raise UserError(f"{source!r:.60} is no persona; give the name of a shipped one, a persona file or a ps.Persona")
     if isinstance(source, Path) or source.endswith(".json") or "/" in source:
         return _from_file(Path(source))
-    if source not in persona_names():
+    name = source.replace(" ", "_")
+    if name not in persona_names():
         near = difflib.get_close_matches(source, persona_names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         # A text that is too long for a name is an error of its own.
@@ -47,7 +48,7 @@ def load_persona(source: str | Path | Persona) -> Persona:
         raise UserError(
             f"persona {source!r} is not known; {hint}`personascope traits` lists all {len(persona_names())}"
         )
-    return _shipped(source)
+    return _shipped(name)
 
 
 @cache
@@ -68,6 +69,9 @@ def _from_file(path: Path) -> Persona:
         raise UserError(
             f"persona file {path}, line {error.lineno}: {error.msg.lower().removesuffix(' at')}; correct the JSON there"
         ) from error
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else "a number of too many digits"
+        raise UserError(f"persona file {path}: {why}; correct the JSON there") from error
     if not isinstance(data, dict):
         raise UserError(f"persona file {path} must hold one JSON object with instruction and questions")
     data.setdefault("name", path.stem)
@@ -88,6 +92,8 @@ def _said(error: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     message: str = error["msg"].removeprefix("Value error, ")
     if error["type"] == "tuple_type":
         return "must be a list, in [ ]"
+    if error["type"] == "too_short":
+        return "holds nothing; write at least one"
     if error["type"] == "missing":
         strange = [key for key in data if key not in Persona.model_fields] if len(error["loc"]) == 1 else []
         near = difflib.get_close_matches(str(error["loc"][-1]), strange, 1)
