@@ -108,6 +108,19 @@ def test_steered_generation_differs_and_is_repeatable(extracted: Path, capsys: p
     assert ran(capsys, *plain)["rows"][0]["text"] != first["rows"][0]["text"]
 
 
+def test_generate_writes_what_it_prints_and_says_where_the_context_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ["generate", MODEL, "--max-new-tokens", "4", "--prompt"]
+    found = ran(capsys, *plain, "Hi", "--out", str(tmp_path / "a.json"))
+    assert json.loads((tmp_path / "a.json").read_text()) == found
+    long = "tea " * (ps.load(MODEL).context - 12)
+    assert run([*plain, f"{long}\x1b[31m", "--no-chat", "--max-new-tokens", "40", "--suppress-eos"]) == 0
+    captured = capsys.readouterr()
+    assert "this response ended where the context of" in captured.err
+    assert "\x1b" not in captured.out and "␛[31m" in captured.out
+
+
 def test_what_is_steered_is_said(extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     steered = ["generate", MODEL, "--prompt", "Who are you?", "--directions", str(extracted / "directions"), "--steer"]
     assert run([*steered, "evil@2:1.5:response[:8]"]) == 0

@@ -24,6 +24,7 @@ from personascope.corpora import Record, read_prompts
 from personascope.directions.doors import load_directions
 from personascope.engine import generate, load
 from personascope.errors import NonFinite, UserError
+from personascope.runs import write_json
 
 PROMPTS_HELP = (
     "a .txt (one a line), .jsonl, .json, .csv or .parquet file; a record is a text, a chat (a list of role and content), or "
@@ -47,6 +48,7 @@ def generate_command(
     device: DeviceOption = None,
     dtype: DtypeOption = "auto",
     batch_size: BatchOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="also write what --json prints to this file")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sample one response per prompt."""
@@ -74,19 +76,22 @@ def generate_command(
         suppress_eos=suppress_eos,
         batch_size=batch_size,
     )
+    rows = [
+        {"prompt": record.prompt, "text": one.text, "finish": one.finish, "seed": one.seed, "error": one.error}
+        for record, one in zip(records, outs, strict=True)
+    ]
+    plain = {"model": subject.name, "writes": [line for write in writes for line in write.describe()], "rows": rows}
+    if out is not None:
+        write_json(out, plain)
     if as_json:
-        rows = [
-            {"prompt": record.prompt, "text": out.text, "finish": out.finish, "seed": out.seed, "error": out.error}
-            for record, out in zip(records, outs, strict=True)
-        ]
-        emit({"model": subject.name, "writes": [line for write in writes for line in write.describe()], "rows": rows})
-    for record, out in () if as_json else zip(records, outs, strict=True):
+        emit(plain)
+    for record, one in () if as_json else zip(records, outs, strict=True):
         said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
-        text = out.text if out.error is None else f"[failed: {out.error}]"
+        text = one.text if one.error is None else f"[failed: {one.error}]"
         print(f"> {printable_lines(said)}\n{printable_lines(text)}\n")
-        if out.finish == "context":
+        if one.finish == "context":
             say(f"note: this response ended where the context of {subject.context} tokens did")
-    failed = [out.error for out in outs if out.error]
+    failed = [one.error for one in outs if one.error]
     if failed:
         raise NonFinite(f"{len(failed)} of {len(outs)} rows failed; the first: {failed[0]}")
 
