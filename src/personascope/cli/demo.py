@@ -79,12 +79,13 @@ def _print(found: Demo) -> None:
                 *_arrows(one.choices["steering"]),
             ]
         )
+    said = [name for name in read if any(name == one.name for one in found.directions)]
+    print(f"\nToken by token only personas of words of their own are checked: {', '.join(said)}; – for the others.")
     columns = ["trait", "AUROC", "exact", "words", "layer 0", "steer at, α", "trait 0–100", "coherence"]
     table("Reading: is the next word in the persona?          Steering: unsteered → steered", columns, rows)
     print(
         "AUROC: projection after a token against the planted persona of the next word. exact: the exact posterior, the "
-        "ceiling.\nwords: counting the persona's words. layer 0: the projection before the model has done anything. "
-        "–: not a matter of words."
+        "ceiling.\nwords: counting the persona's words. layer 0: the projection before the model has done anything."
     )
 
 
