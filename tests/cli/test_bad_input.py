@@ -192,6 +192,7 @@ CASES = {
     ),
     "no chat template": (["generate", "./no-template", "--prompt", "x"], 2, "no chat template"),
     "a report of nothing": (["report", "nothing"], 2, "not a run folder"),
+    "a device to train on": (["organisms", "train", "llama", "--out", "x", "--device", "meta"], 2, "device 'meta' is"),
     "an organism without a recipe": (["organisms", "train", "bert", "--out", "x"], 2, "has no recipe"),
 }
 

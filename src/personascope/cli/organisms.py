@@ -64,13 +64,13 @@ def train_organism(
     as_json: JsonOption = False,
 ) -> None:
     """Train an organism from its recipe; stopped, the same command goes on from the last checkpoint."""
-    import torch
+    from personascope.subject.load import device_named
 
     quiet_libraries()
     if name not in RECIPES:
         raise UserError(f"organism {name!r} has no recipe; there are {', '.join(RECIPES)}")
     recipe, grammar = RECIPES[name], Grammar()
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    where = str(device_named(device))
     checkpoints = out.with_name(out.name + ".checkpoints")
     say(f"training {name} on {where}: {recipe.tokens:,} tokens; checkpoints in {checkpoints}")
     tokenizer = build_tokenizer(recipe, grammar)

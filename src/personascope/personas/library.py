@@ -28,7 +28,8 @@ def persona_names() -> tuple[str, ...]:
 def load_persona(source: str | Path | Persona) -> Persona:
     """A shipped persona by name, or a persona file by path (anything that ends in .json or holds a slash).
 
-    A name may be written with spaces. Files of the persona-vectors shape load as they are, question files with nested categories too.
+    A name may be written with spaces. Files of the persona-vectors shape load as they are, question files with nested
+    categories too.
     Raises `UserError` naming the nearest shipped persona, or the file, its line and its field.
     """
     if isinstance(source, Persona):

@@ -70,7 +70,7 @@ def load_subject(
     if not isinstance(tokenizer, PreTrainedTokenizerBase) and not read("a")["input_ids"]:
         raise UserError(f"there is no tokenizer beside the model {name}; save it there, or give one with tokenizer=")
     if device_map is None:
-        model = model.to(_device(device))  # type: ignore[arg-type]
+        model = model.to(device_named(device))  # type: ignore[arg-type]
     subject = Subject(
         model=model.eval(),
         tokenizer=tokenizer if isinstance(tokenizer, PreTrainedTokenizerBase) else read,
@@ -84,7 +84,8 @@ def load_subject(
     return subject
 
 
-def _device(device: str | None) -> torch.device:
+def device_named(device: str | None) -> torch.device:
+    """The device of a name, CUDA where there is one by default. Raises `UserError` on one that models cannot run on here."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
