@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor
 
 from personascope.engine.forward import Passage, activations_of, means_of
-from personascope.engine.generate import listed_prompts
+from personascope.engine.generate import told_prompts
 from personascope.engine.selection import Selection
 from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
@@ -35,7 +35,7 @@ def activations(
     chosen = tuple(dict.fromkeys(range(subject.n_layers) if layers is None else map(subject.check_layer, layers)))
     if layers is not None and len(chosen) < len(layers):
         raise UserError(f"layers={list(layers)} names a layer twice; give each once")
-    passages = [Passage(subject.chat.prompt(text, chat=False)) for text in listed_prompts(texts)]
+    passages = [Passage(subject.chat.prompt(text, chat=False)) for text in told_prompts(texts)]
     if reduce is None:
         return activations_of(subject, passages, chosen, tokens, batch_tokens=batch_tokens)
     return means_of(subject, passages, chosen, [tokens], batch_tokens=batch_tokens)[:, 0]

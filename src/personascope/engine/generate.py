@@ -79,7 +79,7 @@ def requests_for(
 ) -> list[Request]:
     """The rows of a call to `generate`."""
     Subject.check(subject)
-    listed = listed_prompts(prompts)
+    listed = told_prompts(prompts)
     if not isinstance(max_new_tokens, Integral) or max_new_tokens < 0:
         raise UserError(f"max_new_tokens={max_new_tokens!r} must be 0 (read the prompt only) or a whole number above")
     writes = per_row(steer, len(listed))
@@ -163,12 +163,16 @@ def listed_prompts(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLik
     listed = list(prompts)
     if not listed:
         raise UserError("there are no prompts; give at least one")
-    if isinstance(listed[0], dict):
-        return [listed]  # type: ignore[list-item]
+    return [listed] if isinstance(listed[0], dict) else listed  # type: ignore[list-item, return-value]
+
+
+def told_prompts(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
+    """Prompts as a list, each of them text or a chat. Raises `UserError` on anything else."""
+    listed = listed_prompts(prompts)
     for place, one in enumerate(listed):
         if not isinstance(one, Iterable) or isinstance(one, bytes):
             raise UserError(f"prompt {place} is {one!r:.60}; a prompt is text or a chat (a list of messages)")
-    return listed  # type: ignore[return-value]
+    return listed
 
 
 def row_seeds(seed: int | Sequence[int], rows: int) -> list[int]:
