@@ -1,5 +1,6 @@
 """Watching: calibration, decision points, their verification, and text that already exists."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import personascope as ps
+from personascope.cli.watch import _strongest
 from personascope.corpora import Record
 from personascope.engine.forward import Passage, projections_of
 from personascope.engine.rows import Generation
@@ -111,6 +113,27 @@ def test_a_step_is_found_where_it_is(llama: Subject, traits: list[ps.DirectionSe
     assert next(iter(nearest.moved)) == key
     assert nearest.moved[key] > 6
     assert nearest.gain == max(point.gain for point in points)
+
+
+def test_what_may_be_chance_never_moves_first(llama: Subject, traits: list[ps.DirectionSet]) -> None:
+    formal = traits[0]
+    chance = {"auroc": 0.48, "auroc_interval": [0.3, 0.7], "auroc_null": 0.65}
+    doubtful = replace(formal, quality={**formal.quality, formal.best_layer: chance})
+    prompts = ["What should I know about tea?"]
+    steer = [ps.add(formal[formal.best_layer - 1], 3.0, tokens="sampling[20:]")]
+    found = {
+        name: watch(llama, sets, prompts, steer=steer, max_new_tokens=60, suppress_eos=True)
+        for name, sets in (("sure", traits), ("doubtful", [doubtful, *traits[1:]]))
+    }
+    key = formal.best.key
+    sure, doubted = (one.rows[0].points for one in found.values())
+    assert any(next(iter(point.moved)) == key for point in sure)
+    assert not any(next(iter(point.moved)) == key for point in doubted)
+    assert [dict(point.moved) for point in sure] == [dict(point.moved) for point in doubted], "the numbers stay"
+    said = {name: _strongest(one, one.rows[0]) for name, one in found.items()}
+    assert said["sure"].startswith(key) and not said["doubtful"].startswith(key)
+    alone = watch(llama, [doubtful], prompts, steer=steer, max_new_tokens=60, suppress_eos=True)
+    assert _strongest(alone, alone.rows[0]).startswith(key) and "(not surely)" in _strongest(alone, alone.rows[0])
 
 
 def test_verification_confirms_a_planted_switch_and_not_a_place_where_nothing_happens(

@@ -231,18 +231,21 @@ def _failure(failed: Mapping[str, str], found: Watch) -> str:
 
 
 def _strongest(found: Watch, row: Watched) -> str:
+    """The trait of the largest mean z in a response, among those that surely read better than chance if there are any."""
     generation = row.generation
+    doubted = found.rule.doubted
     means = {
         key: found.calibration.z(key, generation.projections[key], generation.prompt_length)[
             generation.prompt_length :
         ].mean()
-        for key in found.rule.keys
+        for key in [key for key in found.rule.keys if key not in doubted] or found.rule.keys
         if len(generation.response_ids)
     }
     if not means:
         return "–"
     key = max(means, key=lambda one: means[one])
-    return f"{key} {means[key]:+.1f}" if means[key] >= _STRONG else "–"
+    mark = " (not surely)" if key in doubted else ""
+    return f"{key} {means[key]:+.1f}{mark}" if means[key] >= _STRONG else "–"
 
 
 COMMAND = watch_command

@@ -10,12 +10,9 @@ def doubts(directions: DirectionSet) -> list[str]:
     open; none where nothing speaks against it or nothing was measured."""
     said = list(map(str, directions.provenance.get("remarks", ())))
     figures = directions.quality.get(directions.best_layer, {})
-    interval, chance = figures.get("auroc_interval"), figures.get("auroc_null")
-    if interval is not None and chance is not None and interval[0] <= chance:
-        said.append(
-            f"at layer {directions.best_layer} it tells the poles apart not surely better than chance: AUROC "
-            f"{figures['auroc']:.2f}, with an interval from {interval[0]:.2f}, where shuffled labels reach {chance:.2f}"
-        )
+    by_chance = maybe_chance(directions, directions.best_layer)
+    if by_chance is not None:
+        said.append(by_chance)
     agreement = figures.get("split_half_cosine")
     if agreement is not None and agreement < _LEAST_AGREEMENT:
         said.append(f"directions from either half of its rollouts differ (cosine {agreement:.2f}); take more samples")
@@ -28,3 +25,15 @@ def doubts(directions: DirectionSet) -> list[str]:
                 f"at least {after['trait_interval'][0]:.0f}, of 100)"
             )
     return said
+
+
+def maybe_chance(directions: DirectionSet, layer: int) -> str | None:
+    """Why what a layer's direction reads may be chance; None where it is surely better or was not measured."""
+    figures = directions.quality.get(layer, {})
+    interval, chance = figures.get("auroc_interval"), figures.get("auroc_null")
+    if interval is None or chance is None or interval[0] > chance:
+        return None
+    return (
+        f"at layer {layer} it tells the poles apart not surely better than chance: AUROC {figures['auroc']:.2f}, with an "
+        f"interval from {interval[0]:.2f}, where shuffled labels reach {chance:.2f}"
+    )

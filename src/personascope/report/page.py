@@ -20,6 +20,7 @@ _MODULES = {
     "personascope/preact-htm": "vendor/preact-htm.js",
     "personascope/echarts": "vendor/echarts.js",
     "personascope/data": "data.js",
+    "personascope/doubt": "doubt.js",
     "personascope/text": "text.js",
     "personascope/traits": "traits.js",
     "personascope/chart": "chart.js",

@@ -8,7 +8,8 @@ import numpy as np
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json, write_table
 from personascope.watching import Watch
-from personascope.watching.watch import plain_row, reading_layer
+from personascope.watching.traits import doubt, reading_layer
+from personascope.watching.watch import plain_row
 
 
 def save_watch(folder: RunFolder, watch: Watch) -> Path:
@@ -27,6 +28,7 @@ def plain_watch(watch: Watch) -> dict[str, Any]:
                 "positive_pole": trait.provenance.get("positive_pole", ""),
                 "read_layer": reading_layer(trait),
                 "layers": list(trait.layers),
+                "doubt": doubt(trait),
             }
             for trait in watch.traits
         ],

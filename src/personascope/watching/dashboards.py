@@ -87,7 +87,13 @@ def dashboard_run(dashboards: Sequence[Dashboard]) -> dict[str, Any]:
     }
     return {
         "traits": [
-            {"name": name, "positive_pole": "", "read_layer": held[name][len(held[name]) // 2], "layers": held[name]}
+            {
+                "name": name,
+                "positive_pole": "",
+                "read_layer": held[name][len(held[name]) // 2],
+                "layers": held[name],
+                "doubt": None,
+            }
             for name in names
         ],
         "layers": layers,

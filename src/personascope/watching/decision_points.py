@@ -1,6 +1,6 @@
 """Tokens at which the traits change their level."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ class DecisionPoint:
     """The traits change their level with token `token` (of the whole row): the state after it is the first to differ.
 
     gain: by how much two levels describe the stretches on either side better than one, in squared z. moved: by
-    `name@layer`, the change of the mean z between them, those that moved most first.
+    `name@layer`, the change of the mean z between them, of the four that moved most; the largest first, but those whose
+    direction may read by chance behind the others.
     """
 
     token: int
@@ -33,15 +34,23 @@ class DecisionPoint:
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """Finds decision points on some projections of a response. See `ChangeRule` for the statistic."""
+    """Finds decision points on some projections of a response. See `ChangeRule` for the statistic.
+
+    doubted: those of the keys whose direction may read by chance.
+    """
 
     keys: tuple[str, ...]
     rule: ChangeRule
     alarms_per_1000: float
+    doubted: frozenset[str] = frozenset()
 
     @classmethod
     def fit(
-        cls, calibration: Calibration, keys: Sequence[str], alarms_per_1000: float = ALARMS_PER_1000
+        cls,
+        calibration: Calibration,
+        keys: Sequence[str],
+        alarms_per_1000: float = ALARMS_PER_1000,
+        doubted: Iterable[str] = (),
     ) -> "DecisionRule":
         """The rule that is to raise so many alarms per 1,000 tokens of neutral runs like the calibration's.
 
@@ -55,7 +64,8 @@ class DecisionRule:
             scales = scales_of(others, "response")
             neutral += [_series(scales, run, keys) for run in runs[fold::_FOLDS]]
         kept_back = 1000 / sum(map(len, neutral))
-        return cls(tuple(keys), fit_rule(neutral, max(0.0, alarms_per_1000 - kept_back)), alarms_per_1000)
+        rule = fit_rule(neutral, max(0.0, alarms_per_1000 - kept_back))
+        return cls(tuple(keys), rule, alarms_per_1000, frozenset(doubted))
 
     def points(self, calibration: Calibration, row: Generation) -> list[DecisionPoint]:
         """The decision points of a row's response."""
@@ -66,8 +76,9 @@ class DecisionRule:
         for number, (place, gain) in enumerate(changes, start=1):
             before, after = series[edges[number - 1] : place], series[place : edges[number + 1]]
             shift = after.mean(axis=0) - before.mean(axis=0)
-            order = np.argsort(-np.abs(shift))
-            moved = {self.keys[channel]: float(shift[channel]) for channel in order[:4]}
+            most = np.argsort(-np.abs(shift))[:4]
+            order = sorted(most, key=lambda channel: self.keys[channel] in self.doubted)
+            moved = {self.keys[channel]: float(shift[channel]) for channel in order}
             found.append(DecisionPoint(row.prompt_length - 1 + place, gain, moved))
         return found
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,8 @@ from personascope.subject import PromptLike, Subject
 from personascope.watching.calibration import Calibration, calibrate
 from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint, DecisionRule
 from personascope.watching.given import beginning, check_row, passage_of, read_given
+from personascope.watching.traits import doubted, reading_keys, watched_layers
 from personascope.watching.verify import Verdict
-
-_MOST_LAYERS = 8
 
 
 @dataclass(frozen=True)
@@ -55,38 +54,6 @@ class Watch:
 
     def _repr_html_(self) -> str:
         return "".join(row.generation._repr_html_() for row in self.rows)
-
-
-def watched_layers(traits: Sequence[DirectionSet], layers: Sequence[int] | None = None) -> tuple[DirectionSet, ...]:
-    """The traits cut to the layers to watch: those given, or each trait's own best and some evenly spread, at most 8."""
-    if isinstance(traits, DirectionSet):
-        traits = [traits]
-    if not traits or not all(isinstance(trait, DirectionSet) for trait in traits):
-        raise UserError("there is nothing to watch; give direction sets, as extract and load_directions make them")
-    if layers is not None and not layers:
-        raise UserError("there are no layers to watch; give at least one, or none at all for a choice of them")
-    if layers is None:
-        held = sorted({layer for trait in traits for layer in trait.layers})
-        best = {trait.best_layer for trait in traits}
-        spread = [held[round(place * (len(held) - 1) / (_MOST_LAYERS - 1))] for place in range(_MOST_LAYERS)]
-        wanted = set(held if len(held) <= _MOST_LAYERS else sorted(best)[:_MOST_LAYERS])
-        for layer in spread:
-            if len(wanted) < _MOST_LAYERS:
-                wanted.add(layer)
-        layers = sorted(wanted)
-    return tuple(
-        trait.only([layer for layer in layers if layer in trait.layers] or [trait.best_layer]) for trait in traits
-    )
-
-
-def reading_layer(trait: DirectionSet) -> int:
-    """The layer a trait is read at: the one chosen for it if that is watched, the middle one of those watched if not."""
-    return trait.best_layer if trait.best_layer in trait.layers else trait.layers[len(trait.layers) // 2]
-
-
-def reading_keys(traits: Iterable[DirectionSet]) -> list[str]:
-    """`name@layer` of each trait at the layer it is read at."""
-    return [f"{trait.name}@{reading_layer(trait)}" for trait in traits]
 
 
 def watch(
@@ -161,7 +128,7 @@ def watch(
     if calibration is None:
         on_progress("calibrating", None)
         calibration = calibrate(subject, watched, chat=chat, seed=seed, batch_size=batch_size, cells=cells)
-    rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000)
+    rule = DecisionRule.fit(calibration, reading_keys(traits), alarms_per_1000, reading_keys(doubted(traits)))
     on_progress("watching", len(records))
     sampled = run_requests(
         subject, list(requests.values()), batch_size, on_done=lambda *_: on_progress("", None), cells=cells

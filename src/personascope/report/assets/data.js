@@ -12,13 +12,32 @@ function row(plain, run) {
   return { ...plain, run, projections, norms, firstWrite: written.length ? Math.min(...written) : null };
 }
 
-/** Runs as the page's JSON holds them, their rows unpacked. */
+/** Runs as the page's JSON holds them, their rows unpacked. Traits that may read by chance stand behind the others. */
 export function readRuns(plain) {
   return plain.map((one) => {
     const run = { ...one };
-    if (one.view === "watch") run.rows = one.rows.map((each) => row(each, run));
+    if (one.view === "watch") {
+      run.traits = sureFirst(one.traits);
+      run.rows = one.rows.map((each) => row(each, run));
+    }
     return run;
   });
+}
+
+const sureFirst = (traits) => [...traits].sort((a, b) => Boolean(a.doubt) - Boolean(b.doubt));
+
+/** The traits of some runs, each once: as the first run knows it that doubts it, or else the first of all. */
+export function traitsOf(runs) {
+  const found = new Map();
+  for (const one of runs.flatMap((run) => run.traits)) {
+    if (!found.has(one.name) || (one.doubt && !found.get(one.name).doubt)) found.set(one.name, one);
+  }
+  return sureFirst(found.values());
+}
+
+/** A trait of a run by `name` or by `name@layer`; undefined where the run has none of that name. */
+export function traitOf(run, key) {
+  return run.traits.find((one) => key === one.name || key.slice(0, key.lastIndexOf("@")) === one.name);
 }
 
 /** Value, calibrated z and cosine of a trait after token `t` of a row. Null where the layer was not watched. */

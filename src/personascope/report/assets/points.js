@@ -1,6 +1,7 @@
 // The decision points of a row.
 import { html } from "personascope/preact-htm";
-import { digits, visible } from "personascope/data";
+import { digits, traitOf, visible } from "personascope/data";
+import { Doubt } from "personascope/doubt";
 
 function words(row, token) {
   return row.tokens.slice(token, token + 8).map(visible).join("");
@@ -14,16 +15,24 @@ function Verdict({ verdict }) {
   </span>`;
 }
 
+// What moved most; where that may be chance, behind what moved most of the others.
+function moved(point) {
+  const all = Object.entries(point.moved);
+  const most = all.reduce((one, other) => (Math.abs(other[1]) > Math.abs(one[1]) ? other : one));
+  return all[0] === most ? [most] : [all[0], most];
+}
+
 export function Points({ row, onPick }) {
   if (!row.points.length) return html`<p class="note">No decision points: nothing here exceeds the false-alarm threshold.</p>`;
   return html`<ul class="points">
     ${row.points.map((point) => {
-      const [key, shift] = Object.entries(point.moved)[0];
       const verdict = row.verdicts.find((one) => one.token === point.token);
       return html`<li key=${point.token}>
         <button data-token=${point.token} onClick=${() => onPick(point.token)}>
           <span class="at">token ${point.token}</span>
-          <span>${key} ${shift >= 0 ? "+" : "−"}${digits(Math.abs(shift))} z</span>
+          ${moved(point).map(([key, shift]) => html`<span key=${key}>
+            ${key} ${shift >= 0 ? "+" : "−"}${digits(Math.abs(shift))} z <${Doubt} trait=${traitOf(row.run, key)} />
+          </span>`)}
           <${Verdict} verdict=${verdict} />
           <span class="words">${words(row, point.token)}</span>
         </button>

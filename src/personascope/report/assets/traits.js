@@ -1,6 +1,7 @@
 // All traits after one token.
 import { html } from "personascope/preact-htm";
 import { carries, digits, lineColour, reading } from "personascope/data";
+import { Doubt } from "personascope/doubt";
 
 const FULL = 6;
 
@@ -19,14 +20,14 @@ export function Traits({ row, layer, token, trait, onTrait }) {
     </thead>
     <tbody>
       ${rows.map(
-        ({ name, positive_pole, now }, index) => html`<tr
+        ({ name, positive_pole, doubt, now }, index) => html`<tr
           key=${name}
           class=${name === trait ? "chosen" : ""}
           data-trait=${name}
           title=${positive_pole}
           onClick=${() => onTrait(name)}
         >
-          <td><i class="dot" style="background:${lineColour(index)}"></i>${name.replaceAll("_", " ")}</td>
+          <td><i class="dot" style="background:${lineColour(index)}"></i>${name.replaceAll("_", " ")} <${Doubt} trait=${{ name, doubt }} /></td>
           <td data-figure="z">${now ? digits(now.z) : "–"}</td>
           <td data-figure="value">${now ? digits(now.value) : "–"}</td>
           <td data-figure="cosine">${now ? digits(now.cosine) : "–"}</td>

@@ -1,7 +1,8 @@
 // The watch view: one row, or two side by side.
 import { html, useLayoutEffect, useMemo, useState } from "personascope/preact-htm";
-import { carries, visible } from "personascope/data";
+import { carries, traitsOf, visible } from "personascope/data";
 import { Chart } from "personascope/chart";
+import { NOT_SURELY } from "personascope/doubt";
 import { Points } from "personascope/points";
 import { Text } from "personascope/text";
 import { Traits } from "personascope/traits";
@@ -73,7 +74,8 @@ function useKeys(actions) {
 
 export function Watch({ runs, theme }) {
   const rows = useMemo(() => runs.flatMap((run) => run.rows), [runs]);
-  const traits = useMemo(() => [...new Set(runs.flatMap((run) => run.traits.map((one) => one.name)))], [runs]);
+  const known = useMemo(() => traitsOf(runs), [runs]);
+  const traits = known.map((one) => one.name);
   const layers = useMemo(() => [...new Set(runs.flatMap((run) => run.layers))].sort((a, b) => a - b), [runs]);
   const [first, setFirst] = useState(0);
   const [second, setSecond] = useState(runs.length > 1 ? runs[0].rows.length : NONE);
@@ -115,7 +117,7 @@ export function Watch({ runs, theme }) {
       </label>
       <label>colour by
         <select aria-label="colour by" value=${trait} onChange=${(e) => setTrait(e.target.value)}>
-          ${traits.map((one) => html`<option value=${one}>${one.replaceAll("_", " ")}</option>`)}
+          ${known.map(({ name, doubt }) => html`<option value=${name} title=${doubt}>${name.replaceAll("_", " ")}${doubt ? ` · ${NOT_SURELY}` : ""}</option>`)}
         </select>
       </label>
     </div>
@@ -132,6 +134,7 @@ export function Watch({ runs, theme }) {
       <kbd>n</kbd> <kbd>p</kbd> next and previous decision point · <kbd>Home</kbd> <kbd>End</kbd> first and last token.
       Value: projection on the trait's direction, in residual-stream units. z: value against the model's own neutral
       responses (prompt and response apart). Cosine: value over the length of the stream.
+      ${known.some((one) => one.doubt) && html`<b>${NOT_SURELY}</b>: where it is read, this direction tells the trait's poles apart not surely better than chance.`}
     </p>
   `;
 }

@@ -1,0 +1,78 @@
+"""What the view of watched rows opens on, marks and lines up, on runs made up for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+from report.browser import chromium, opened
+
+from personascope.report.page import _packed, page
+
+pytestmark = [pytest.mark.skipif(chromium() is None, reason="browser tests need chromium"), pytest.mark.browser]
+LAYERS = [1, 2, 4]
+DOUBT = "at layer 4 it tells the poles apart not surely better than chance: AUROC 0.48"
+TRAITS = [("corrigibility", 4, DOUBT), ("evil", 4, None), ("formal", 2, None)]
+
+
+def row(label: str = "one", prompt: int = 3, tokens: int = 12, **fields: Any) -> dict[str, Any]:
+    """A row of so many tokens in which nothing stirs."""
+    still = _packed(np.zeros(tokens))
+    plain = {
+        "label": label,
+        "tokens": [f" word{n}" for n in range(tokens)],
+        "prompt_length": prompt,
+        "turns": [],
+        "writes": [],
+        "finish": "end",
+        "error": None,
+        "points": [],
+        "verdicts": [],
+        "projections": {f"{name}@{layer}": still for name, *_ in TRAITS for layer in LAYERS},
+        "norms": {str(layer): _packed(np.ones(tokens)) for layer in LAYERS},
+    }
+    return plain | fields
+
+
+def run(*rows: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A run of these rows, every value its own z."""
+    scales = {key: {"zero": 0.0, "unit": 1.0} for key in rows[0]["projections"]}
+    traits = [
+        {"name": name, "positive_pole": "", "read_layer": layer, "layers": LAYERS, "doubt": doubt}
+        for name, layer, doubt in TRAITS
+    ]
+    plain = {
+        "view": "watch",
+        "title": "run",
+        "facts": "a model",
+        "traits": traits,
+        "layers": LAYERS,
+        "calibration": {"prompt": scales, "response": scales},
+        "rows": list(rows),
+    }
+    return plain | fields
+
+
+@contextmanager
+def shown(folder: Path, *runs: dict[str, Any], **options: Any) -> Iterator[Page]:
+    (folder / "page.html").write_text(page(runs), encoding="utf-8")
+    with opened(folder / "page.html", **options) as tab:
+        yield tab
+        assert tab.complaints == []  # type: ignore[attr-defined]
+
+
+def test_traits_that_may_read_by_chance_are_marked_and_stand_behind_the_others(tmp_path: Path) -> None:
+    point = {"token": 5, "gain": 9.0, "moved": {"evil@4": 0.7, "corrigibility@4": 3.3}}
+    with shown(tmp_path, run(row(points=[point]))) as tab:
+        names = tab.locator("tr[data-trait]").evaluate_all("all => all.map((one) => one.dataset.trait)")
+        assert names == ["evil", "formal", "corrigibility"]
+        options = tab.get_by_label("colour by").locator("option").all_inner_texts()
+        assert options == ["evil", "formal", "corrigibility · not surely"]
+        marks = tab.locator(".doubt")
+        assert marks.all_inner_texts() == ["not surely"] * 2, "in the table and in the list of decision points"
+        assert DOUBT in (marks.first.get_attribute("title") or "")
+        said = " ".join(tab.locator(".points button").inner_text().split())
+        assert "evil@4 +0.7 z corrigibility@4 +3.3 z not surely" in said
