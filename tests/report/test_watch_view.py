@@ -76,3 +76,45 @@ def test_traits_that_may_read_by_chance_are_marked_and_stand_behind_the_others(t
         assert DOUBT in (marks.first.get_attribute("title") or "")
         said = " ".join(tab.locator(".points button").inner_text().split())
         assert "evil@4 +0.7 z corrigibility@4 +3.3 z not surely" in said
+
+
+WRITE = {"operation": "add", "direction": "evil@2", "layer": 2, "alpha": 1.0, "relative": False, "tokens": "sampling"}
+
+
+def reading(key: str, value: float) -> dict[str, Any]:
+    """What a row of 12 tokens reads where one key rises at its token 7."""
+    return row()["projections"] | {key: _packed(np.eye(12)[7] * value)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "opens"),
+    [
+        ([row(), row(writes=[WRITE])], ("evil", "4")),
+        ([row(), row(projections=reading("formal@2", -5.0))], ("formal", "2")),
+        ([row(), row(projections=reading("corrigibility@4", 9.0))], ("evil", "4")),
+    ],
+    ids=["the steered one", "the strongest", "not one that may be chance"],
+)
+def test_the_page_opens_on_the_trait_to_look_at_where_it_is_read(
+    rows: list[dict[str, Any]], opens: tuple[str, str], tmp_path: Path
+) -> None:
+    with shown(tmp_path, run(*rows)) as tab:
+        assert (
+            tab.get_by_label("colour by").input_value(),
+            tab.get_by_label("layer", exact=True).input_value(),
+        ) == opens
+
+
+def test_choosing_a_trait_moves_to_the_layer_it_is_read_at(tmp_path: Path) -> None:
+    with shown(tmp_path, run(row())) as tab:
+        layer = tab.get_by_label("layer", exact=True)
+        for choose in (
+            lambda: tab.get_by_label("colour by").select_option("formal"),
+            lambda: tab.locator("tr[data-trait=formal]").click(),
+            lambda: tab.keyboard.press("ArrowDown"),
+        ):
+            tab.locator("tr[data-trait=evil]").click()
+            assert layer.input_value() == "4"
+            choose()
+            assert layer.input_value() == "2"
+            assert layer.locator("option").all_inner_texts() == ["1", "2 · read here", "4"]

@@ -25,6 +25,7 @@ _MODULES = {
     "personascope/traits": "traits.js",
     "personascope/chart": "chart.js",
     "personascope/points": "points.js",
+    "personascope/opening": "opening.js",
     "personascope/watch": "watch.js",
     "personascope/lines": "lines.js",
     "personascope/matrix": "matrix.js",

@@ -3,6 +3,7 @@ import { html, useLayoutEffect, useMemo, useState } from "personascope/preact-ht
 import { carries, traitsOf, visible } from "personascope/data";
 import { Chart } from "personascope/chart";
 import { NOT_SURELY } from "personascope/doubt";
+import { openingTrait } from "personascope/opening";
 import { Points } from "personascope/points";
 import { Text } from "personascope/text";
 import { Traits } from "personascope/traits";
@@ -79,18 +80,24 @@ export function Watch({ runs, theme }) {
   const layers = useMemo(() => [...new Set(runs.flatMap((run) => run.layers))].sort((a, b) => a - b), [runs]);
   const [first, setFirst] = useState(0);
   const [second, setSecond] = useState(runs.length > 1 ? runs[0].rows.length : NONE);
-  const [trait, setTrait] = useState(traits[0]);
-  const [layer, setLayer] = useState(runs[0].traits[0]?.read_layer ?? layers[0]);
-  const [token, setToken] = useState(rows[0].prompt_length);
   const shown = second === NONE ? [rows[first]] : [rows[first], rows[second]];
+  const opening = useMemo(() => openingTrait(shown, rows, known), [runs]);
+  const [trait, setTrait] = useState(opening.name);
+  const [layer, setLayer] = useState(opening.read_layer);
+  const [token, setToken] = useState(rows[0].prompt_length);
+  const readLayer = (name) => known.find((one) => one.name === name).read_layer;
+  const choose = (name) => {
+    setTrait(name);
+    setLayer(readLayer(name));
+  };
   const step = (list, now, by) => list[(list.indexOf(now) + by + list.length) % list.length];
   const points = shown.flatMap((row) => row.points.map((point) => point.token)).sort((a, b) => a - b);
   const last = Math.max(...shown.map((row) => row.tokens.length)) - 1;
   useKeys({
     ArrowLeft: () => setToken(Math.max(0, token - 1)),
     ArrowRight: () => setToken(Math.min(last, token + 1)),
-    ArrowUp: () => setTrait(step(traits, trait, -1)),
-    ArrowDown: () => setTrait(step(traits, trait, 1)),
+    ArrowUp: () => choose(step(traits, trait, -1)),
+    ArrowDown: () => choose(step(traits, trait, 1)),
     Home: () => setToken(0),
     End: () => setToken(last),
     "[": () => setLayer(step(layers, layer, -1)),
@@ -112,11 +119,11 @@ export function Watch({ runs, theme }) {
       <label>beside it <select aria-label="beside it" value=${second} onChange=${(e) => setSecond(Number(e.target.value))}>${names(true)}</select></label>
       <label>layer
         <select aria-label="layer" value=${layer} onChange=${(e) => setLayer(Number(e.target.value))}>
-          ${layers.map((one) => html`<option value=${one}>${one}${shown.some((row) => carries(row, one)) ? " (carries a write)" : ""}</option>`)}
+          ${layers.map((one) => html`<option value=${one}>${one}${one === readLayer(trait) ? " · read here" : ""}${shown.some((row) => carries(row, one)) ? " (carries a write)" : ""}</option>`)}
         </select>
       </label>
       <label>colour by
-        <select aria-label="colour by" value=${trait} onChange=${(e) => setTrait(e.target.value)}>
+        <select aria-label="colour by" value=${trait} onChange=${(e) => choose(e.target.value)}>
           ${known.map(({ name, doubt }) => html`<option value=${name} title=${doubt}>${name.replaceAll("_", " ")}${doubt ? ` · ${NOT_SURELY}` : ""}</option>`)}
         </select>
       </label>
@@ -125,7 +132,7 @@ export function Watch({ runs, theme }) {
       ${shown.map(
         (row, side) => html`<${Pane}
           key=${side} row=${row} trait=${trait} layer=${layer} token=${token} theme=${theme}
-          onToken=${setToken} onTrait=${setTrait}
+          onToken=${setToken} onTrait=${choose}
         />`,
       )}
     </div>
