@@ -118,3 +118,30 @@ def test_choosing_a_trait_moves_to_the_layer_it_is_read_at(tmp_path: Path) -> No
             choose()
             assert layer.input_value() == "2"
             assert layer.locator("option").all_inner_texts() == ["1", "2 · read here", "4"]
+
+
+def test_rows_whose_prompts_differ_in_length_stand_beside_each_other_response_by_response(tmp_path: Path) -> None:
+    point = {"token": 10, "gain": 9.0, "moved": {"evil@4": 3.0}}
+    rows = row(), row("two", prompt=7, tokens=14, points=[point]), row("three")
+    with shown(tmp_path, run(*rows)) as tab:
+
+        def tokens() -> list[int]:
+            return [int(one) for one in tab.locator("[data-figure=token]").all_inner_texts()]
+
+        align = tab.get_by_label("align at the response")
+        assert align.count() == 0
+        tab.get_by_label("beside it").select_option("2")
+        assert align.count() == 0, "prompts of one length are aligned as they are"
+        tab.get_by_label("beside it").select_option("1")
+        assert align.is_checked() and tokens() == [3, 7]
+        tab.locator(".slide input").nth(1).fill("9")
+        assert tokens() == [5, 9]
+        tab.keyboard.press("n")
+        assert tokens() == [6, 10]
+        tab.keyboard.press("Home")
+        assert tokens() == [0, 0], "the longer prompt begins before the shorter one"
+        tab.keyboard.press("End")
+        assert tokens() == [11, 13]
+        tab.locator(".slide input").first.fill("5")
+        align.uncheck()
+        assert tokens() == [5, 5]

@@ -28,7 +28,7 @@ function Writes({ row, layer }) {
 
 function Pane({ row, trait, layer, token, theme, onToken, onTrait }) {
   const last = row.tokens.length - 1;
-  const at = Math.min(token, last);
+  const at = Math.max(0, Math.min(token, last));
   const inPrompt = at < row.prompt_length;
   return html`<section class="pane card" data-row=${row.label}>
     <h2>${row.label}</h2>
@@ -85,20 +85,26 @@ export function Watch({ runs, theme }) {
   const [trait, setTrait] = useState(opening.name);
   const [layer, setLayer] = useState(opening.read_layer);
   const [token, setToken] = useState(rows[0].prompt_length);
+  const [align, setAlign] = useState(true);
   const readLayer = (name) => known.find((one) => one.name === name).read_layer;
   const choose = (name) => {
     setTrait(name);
     setLayer(readLayer(name));
   };
   const step = (list, now, by) => list[(list.indexOf(now) + by + list.length) % list.length];
-  const points = shown.flatMap((row) => row.points.map((point) => point.token)).sort((a, b) => a - b);
-  const last = Math.max(...shown.map((row) => row.tokens.length)) - 1;
+  const differ = shown.some((row) => row.prompt_length !== shown[0].prompt_length);
+  const aligned = differ && align;
+  // `token` counts as the first row does; of a row's own tokens it is `token` less its start.
+  const starts = shown.map((row) => (aligned ? shown[0].prompt_length - row.prompt_length : 0));
+  const points = shown.flatMap((row, side) => row.points.map((point) => point.token + starts[side])).sort((a, b) => a - b);
+  const zeroth = Math.min(...starts);
+  const last = Math.max(...shown.map((row, side) => row.tokens.length + starts[side])) - 1;
   useKeys({
-    ArrowLeft: () => setToken(Math.max(0, token - 1)),
+    ArrowLeft: () => setToken(Math.max(zeroth, token - 1)),
     ArrowRight: () => setToken(Math.min(last, token + 1)),
     ArrowUp: () => choose(step(traits, trait, -1)),
     ArrowDown: () => choose(step(traits, trait, 1)),
-    Home: () => setToken(0),
+    Home: () => setToken(zeroth),
     End: () => setToken(last),
     "[": () => setLayer(step(layers, layer, -1)),
     "]": () => setLayer(step(layers, layer, 1)),
@@ -127,12 +133,15 @@ export function Watch({ runs, theme }) {
           ${known.map(({ name, doubt }) => html`<option value=${name} title=${doubt}>${name.replaceAll("_", " ")}${doubt ? ` · ${NOT_SURELY}` : ""}</option>`)}
         </select>
       </label>
+      ${differ && html`<label>
+        <input type="checkbox" checked=${align} onChange=${(e) => setAlign(e.target.checked)} /> align at the response
+      </label>`}
     </div>
     <div class="panes ${shown.length > 1 ? "two" : ""}">
       ${shown.map(
         (row, side) => html`<${Pane}
-          key=${side} row=${row} trait=${trait} layer=${layer} token=${token} theme=${theme}
-          onToken=${setToken} onTrait=${choose}
+          key=${side} row=${row} trait=${trait} layer=${layer} token=${token - starts[side]} theme=${theme}
+          onToken=${(own) => setToken(own + starts[side])} onTrait=${choose}
         />`,
       )}
     </div>
