@@ -145,3 +145,13 @@ def test_rows_whose_prompts_differ_in_length_stand_beside_each_other_response_by
         tab.locator(".slide input").first.fill("5")
         align.uncheck()
         assert tokens() == [5, 5]
+
+
+def test_decision_points_at_the_edge_of_a_write_say_so(tmp_path: Path) -> None:
+    points = [
+        {"token": token, "gain": 9.0, "moved": {"evil@4": 1.0}, "steering": edge}
+        for token, edge in ((5, None), (9, "ends"))
+    ]
+    with shown(tmp_path, run(row(points=points, writes=[WRITE]))) as tab:
+        marked = ["where steering ends" in said for said in tab.locator(".points button").all_inner_texts()]
+        assert marked == [False, True]

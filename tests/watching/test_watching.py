@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import personascope as ps
-from personascope.cli.watch import _strongest
+from personascope.cli.watch import _counted, _strongest
 from personascope.corpora import Record
 from personascope.engine.forward import Passage, projections_of
 from personascope.engine.rows import Generation
@@ -20,7 +20,7 @@ from personascope.statistics.change_points import fit_rule
 from personascope.subject import Prompt, Subject
 from personascope.watching import verify, watch
 from personascope.watching.calibration import Calibration, calibrate, scales_of
-from personascope.watching.decision_points import DecisionPoint, DecisionRule
+from personascope.watching.decision_points import DecisionPoint, DecisionRule, steering_edges
 
 PROMPTS = ["What should I know about tea?", "Who are you?"]
 
@@ -134,6 +134,34 @@ def test_what_may_be_chance_never_moves_first(llama: Subject, traits: list[ps.Di
     assert said["sure"].startswith(key) and not said["doubtful"].startswith(key)
     alone = watch(llama, [doubtful], prompts, steer=steer, max_new_tokens=60, suppress_eos=True)
     assert _strongest(alone, alone.rows[0]).startswith(key) and "(not surely)" in _strongest(alone, alone.rows[0])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "edges"),
+    [
+        ("sampling[:8]", [(9, "starts"), (17, "ends")]),
+        ("response[5:8]", [(15, "starts"), (18, "ends")]),
+        ("sampling", [(9, "starts")]),
+        ("all", []),
+        ("prompt", [(10, "ends")]),
+        ("sampling[:4] + sampling[12:]", [(9, "starts"), (13, "ends"), (21, "starts")]),
+        ("response[::2]", [(10, "starts")]),
+    ],
+)
+def test_where_steering_starts_and_ends_among_the_states_that_choose(tokens: str, edges: list[tuple[int, str]]) -> None:
+    row = Generation("", [0] * 30, [0] * 40, [""] * 40, 10, (), 0, "length", writes=[{"tokens": tokens}])
+    assert steering_edges(row) == edges
+
+
+def test_a_change_that_steering_made_says_so(llama: Subject, traits: list[ps.DirectionSet]) -> None:
+    formal = traits[0]
+    steer = [ps.add(formal[formal.best_layer - 1], 3.0, tokens="sampling[20:]")]
+    (row,) = watch(llama, traits, PROMPTS[:1], steer=steer, max_new_tokens=60, suppress_eos=True).rows
+    start = row.generation.prompt_length - 1 + 20
+    assert [point.steering for point in row.points if abs(point.token - start) <= 2] == ["starts"]
+    assert not any(point.steering for point in row.points if abs(point.token - start) > 2)
+    assert _counted(row.points).endswith("(1 where steering starts)")
+    assert "starts" in [point.describe()["steering"] for point in row.points]
 
 
 def test_verification_confirms_a_planted_switch_and_not_a_place_where_nothing_happens(

@@ -1,5 +1,6 @@
 """`personascope watch`: every trait at every token, and a page to look at it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from personascope.report import save_watch
 from personascope.runs import Config, RunFolder, cell_key
 from personascope.watching import Watch, verify, watch
 from personascope.watching.calibration import calibration_rows
-from personascope.watching.decision_points import ALARMS_PER_1000
+from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint
 from personascope.watching.verify import check_continuations
 from personascope.watching.watch import Watched
 
@@ -219,7 +220,7 @@ def _print_table(found: Watch) -> None:
     for row in found.rows:
         strongest = _strongest(found, row) if not row.generation.error else "failed"
         confirmed = f"{sum(v.changed for v in row.verdicts)}/{len(row.verdicts)}" if row.verdicts else "–"
-        cells = [row.label, str(len(row.generation.response_ids)), strongest, str(len(row.points)), confirmed]
+        cells = [row.label, str(len(row.generation.response_ids)), strongest, _counted(row.points), confirmed]
         rows.append(cells if is_verified else cells[:-1])
     columns = ["prompt", "tokens", "strongest trait", "decision points", "confirmed"]
     table("", columns if is_verified else columns[:-1], rows, cut=["prompt"])
@@ -228,6 +229,13 @@ def _print_table(found: Watch) -> None:
 
 def _failure(failed: Mapping[str, str], found: Watch) -> str:
     return f"{len(failed)} of {len(found.rows)} rows failed; the first: {next(iter(failed.values()))}"
+
+
+def _counted(points: Sequence[DecisionPoint]) -> str:
+    """How many decision points there are, and how many of them steering made."""
+    edges = Counter(point.steering for point in points if point.steering)
+    said = ", ".join(f"{count} where steering {which}" for which, count in sorted(edges.items()))
+    return f"{len(points)} ({said})" if said else str(len(points))
 
 
 def _strongest(found: Watch, row: Watched) -> str:

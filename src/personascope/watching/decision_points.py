@@ -2,16 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from personascope.engine.rows import Generation
+from personascope.engine.selection import Layout, select
 from personascope.statistics.change_points import ChangeRule, fit_rule
 from personascope.watching.calibration import Calibration, Scale, scales_of
 
 ALARMS_PER_1000 = 1.0
 _FOLDS = 5
+Edge = Literal["starts", "ends"]
+# So many tokens from where a write starts or ends, a change is its doing.
+_NEAR = 2
 
 
 @dataclass(frozen=True)
@@ -20,16 +24,18 @@ class DecisionPoint:
 
     gain: by how much two levels describe the stretches on either side better than one, in squared z. moved: by
     `name@layer`, the change of the mean z between them, of the four that moved most; the largest first, but those whose
-    direction may read by chance behind the others.
+    direction may read by chance behind the others. steering: `starts` or `ends` where a write of the row does so within
+    two tokens: the change is the tool's own doing.
     """
 
     token: int
     gain: float
     moved: Mapping[str, float]
+    steering: Edge | None = None
 
     def describe(self) -> dict[str, Any]:
         """Plain values."""
-        return {"token": self.token, "gain": self.gain, "moved": dict(self.moved)}
+        return {"token": self.token, "gain": self.gain, "moved": dict(self.moved), "steering": self.steering}
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class DecisionRule:
         series = _series(calibration.scales["response"], row, self.keys)
         changes = self.rule.points(series)
         edges = [0, *(place for place, _ in changes), len(series)]
+        written = steering_edges(row)
         found = []
         for number, (place, gain) in enumerate(changes, start=1):
             before, after = series[edges[number - 1] : place], series[place : edges[number + 1]]
@@ -79,7 +86,9 @@ class DecisionRule:
             most = np.argsort(-np.abs(shift))[:4]
             order = sorted(most, key=lambda channel: self.keys[channel] in self.doubted)
             moved = {self.keys[channel]: float(shift[channel]) for channel in order}
-            found.append(DecisionPoint(row.prompt_length - 1 + place, gain, moved))
+            token = row.prompt_length - 1 + place
+            near = [(abs(edge - token), which) for edge, which in written if abs(edge - token) <= _NEAR]
+            found.append(DecisionPoint(token, gain, moved, min(near)[1] if near else None))
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -94,3 +103,18 @@ def _series(scales: Mapping[str, Scale], row: Generation, keys: Sequence[str]) -
     for key in keys:
         columns.append((row.projections[key][choosing] - scales[key].zero) / scales[key].unit)
     return np.stack(columns, axis=1).astype(np.float64)
+
+
+def steering_edges(row: Generation) -> list[tuple[int, Edge]]:
+    """Where the writes of a row start and end among the states that choose its response: the first token written, and the
+    first one after the last. What is left out of it for up to three tokens does not end it."""
+    layout = Layout(row.prompt_length, len(row.token_ids), row.turns)
+    choosing = range(row.prompt_length - 1, len(row.token_ids) - 1)
+    found: set[tuple[int, Edge]] = set()
+    for tokens in {write["tokens"] for write in row.writes}:
+        written = select(tokens).positions(layout)
+        for before, after in zip([None, *written], [*written, None], strict=True):
+            if before is None or after is None or after - before > 2 * _NEAR:
+                found |= {(before + 1, "ends")} if before is not None else set()
+                found |= {(after, "starts")} if after is not None else set()
+    return sorted((edge, which) for edge, which in found if edge in choosing)

@@ -33,6 +33,7 @@ export function Points({ row, onPick }) {
           ${moved(point).map(([key, shift]) => html`<span key=${key}>
             ${key} ${shift >= 0 ? "+" : "−"}${digits(Math.abs(shift))} z <${Doubt} trait=${traitOf(row.run, key)} />
           </span>`)}
+          ${point.steering && html`<small class="doubt" title="within two tokens of where a write into the model ${point.steering}: the change is its doing">where steering ${point.steering}</small>`}
           <${Verdict} verdict=${verdict} />
           <span class="words">${words(row, point.token)}</span>
         </button>
