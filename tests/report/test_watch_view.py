@@ -18,12 +18,12 @@ DOUBT = "at layer 4 it tells the poles apart not surely better than chance: AURO
 TRAITS = [("corrigibility", 4, DOUBT), ("evil", 4, None), ("formal", 2, None)]
 
 
-def row(label: str = "one", prompt: int = 3, tokens: int = 12, **fields: Any) -> dict[str, Any]:
+def row(label: str = "one", prompt: int = 3, length: int = 12, **fields: Any) -> dict[str, Any]:
     """A row of so many tokens in which nothing stirs."""
-    still = _packed(np.zeros(tokens))
+    still = _packed(np.zeros(length))
     plain = {
         "label": label,
-        "tokens": [f" word{n}" for n in range(tokens)],
+        "tokens": [f" word{n}" for n in range(length)],
         "prompt_length": prompt,
         "turns": [],
         "writes": [],
@@ -32,7 +32,7 @@ def row(label: str = "one", prompt: int = 3, tokens: int = 12, **fields: Any) ->
         "points": [],
         "verdicts": [],
         "projections": {f"{name}@{layer}": still for name, *_ in TRAITS for layer in LAYERS},
-        "norms": {str(layer): _packed(np.ones(tokens)) for layer in LAYERS},
+        "norms": {str(layer): _packed(np.ones(length)) for layer in LAYERS},
     }
     return plain | fields
 
@@ -122,7 +122,7 @@ def test_choosing_a_trait_moves_to_the_layer_it_is_read_at(tmp_path: Path) -> No
 
 def test_rows_whose_prompts_differ_in_length_stand_beside_each_other_response_by_response(tmp_path: Path) -> None:
     point = {"token": 10, "gain": 9.0, "moved": {"evil@4": 3.0}}
-    rows = row(), row("two", prompt=7, tokens=14, points=[point]), row("three")
+    rows = row(), row("two", prompt=7, length=14, points=[point]), row("three")
     with shown(tmp_path, run(*rows)) as tab:
 
         def tokens() -> list[int]:
@@ -155,3 +155,27 @@ def test_decision_points_at_the_edge_of_a_write_say_so(tmp_path: Path) -> None:
     with shown(tmp_path, run(row(points=points, writes=[WRITE]))) as tab:
         marked = ["where steering ends" in said for said in tab.locator(".points button").all_inner_texts()]
         assert marked == [False, True]
+
+
+def test_text_that_turns_direction_turns_nothing_but_itself(tmp_path: Path) -> None:
+    tokens = [f" word{n}" for n in range(12)]
+    tokens[5], tokens[7] = " one\u202etwo", " \u05d0\u05d1\u05d2"
+    with shown(tmp_path, run(row(tokens=tokens))) as tab:
+        spans = tab.locator(".tok")
+        assert spans.nth(5).inner_text().strip() == "one‹U+202E›two"
+        left = [spans.nth(place).bounding_box()["x"] for place in range(3, 9)]  # type: ignore[index]
+        assert left == sorted(left), "tokens follow each other as they were written"
+        assert spans.nth(7).evaluate("one => getComputedStyle(one).unicodeBidi") == "isolate"
+        tab.locator(".slide input").fill("5")
+        assert "one‹U+202E›two" in tab.locator(".state").inner_text()
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+def test_a_word_without_end_stays_on_the_page(width: int, tmp_path: Path) -> None:
+    tokens = [f" word{n}" for n in range(12)]
+    tokens[5] = "w" * 1500
+    long = row("l" * 300, tokens=tokens, error="e" * 300)
+    with shown(tmp_path, run(long, row("two")), width=width) as tab:
+        tab.get_by_label("beside it").select_option("1")
+        tab.locator(".slide input").first.fill("5")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width

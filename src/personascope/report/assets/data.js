@@ -76,7 +76,15 @@ export function digits(number) {
   return Number.isFinite(number) ? Number(number.toPrecision(4)).toString() : "–";
 }
 
+// Control characters but for white space, and those that turn the direction of text, join, part or hide without a trace.
+const UNSEEN = /(?![\t\n])[\p{Cc}\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;
+
+/** Text whose control characters are named instead of obeyed, its white space as it is. */
+export function harmless(text) {
+  return text.replaceAll(UNSEEN, (one) => `‹U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`);
+}
+
 /** A token as text that shows its white space. */
 export function visible(token) {
-  return token.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+  return harmless(token).replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
 }

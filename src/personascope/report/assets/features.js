@@ -1,6 +1,6 @@
 // The view of features: which were found, what text fires them, what they promote, where they fire in the prompts.
 import { html, useState } from "personascope/preact-htm";
-import { digits, lineColour } from "personascope/data";
+import { digits, harmless, lineColour } from "personascope/data";
 import { Lines } from "personascope/lines";
 
 const number = (value) => (value === null || value === undefined ? "–" : digits(Number(value.toPrecision(3))));
@@ -12,7 +12,7 @@ function Marked({ tokens, activations, top, peak = -1 }) {
     const value = activations[place];
     const strength = top > 0 ? Math.min(1, value / top) : 0;
     const style = strength > EDGE ? `background:rgb(var(--high) / ${(0.15 + 0.6 * strength).toFixed(3)})` : "";
-    return html`<span class=${place === peak ? "peak" : ""} style=${style} title=${value > 0 ? number(value) : ""}>${token.replaceAll("\n", "⏎\n")}</span>`;
+    return html`<span class=${place === peak ? "peak" : ""} style=${style} title=${value > 0 ? number(value) : ""}>${harmless(token).replaceAll("\n", "⏎\n")}</span>`;
   })}</span>`;
 }
 

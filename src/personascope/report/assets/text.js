@@ -1,6 +1,6 @@
 // A row's tokens, coloured by a trait. Built once and then changed in place: thousands of tokens stay quick.
 import { html, useEffect, useRef } from "personascope/preact-htm";
-import { reading } from "personascope/data";
+import { harmless, reading } from "personascope/data";
 
 const STRONG = 4;
 
@@ -24,7 +24,7 @@ function build(box, row, onPick) {
     if (t === row.prompt_length) pieces.push(heading("response"));
     const span = document.createElement("span");
     span.className = `tok${t < row.prompt_length ? " prompt" : ""}${points.has(t) ? " point" : ""}`;
-    span.textContent = token;
+    span.textContent = harmless(token);
     span.addEventListener("click", () => onPick(t));
     spans.push(span);
     pieces.push(span);
