@@ -200,6 +200,8 @@ def test_a_comparison_leaves_the_pages_of_its_runs_alone(extracted: Path, capsys
     page = Path(ran(capsys, "report", str(extracted), str(extracted))["report"])
     assert page == extracted / "comparison.html"
     assert (extracted / "report.html").read_bytes() == before
+    assert run(["report", str(extracted), "--out", str(page)]) == 0
+    assert capsys.readouterr().out == f"report  {page}\n"
 
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ def report_command(
 ) -> None:
     """Make the page of a run, or of several to compare."""
     page = write_report(runs, out or runs[0] / ("report.html" if len(runs) == 1 else "comparison.html"))
-    emit({"report": page}) if as_json else print(page)
+    emit({"report": page}) if as_json else print(f"report  {page}")
 
 
 COMMAND = report_command
