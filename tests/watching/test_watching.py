@@ -194,6 +194,18 @@ def test_neutral_text_really_is_neutral(llama: Subject) -> None:
         assert set(one.persona[one.persona >= 0]) == {0}
 
 
+def test_a_row_is_called_by_its_prompt_its_system_prompt_and_its_steering(
+    llama: Subject, traits: list[ps.DirectionSet]
+) -> None:
+    chat = [{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": "Who are you?"}]
+    found = watch(llama, traits[:1], [chat, "Who are you?"], steer=[ps.add(traits[0][3], 1.0)], max_new_tokens=2)
+    labels = [row.label for row in found.rows]
+    assert labels == [
+        "Who are you? (system prompt: You are a pirate., add formal@3)",
+        "Who are you? (add formal@3)",
+    ]
+
+
 def test_nothing_to_watch_is_refused(llama: Subject, traits: list[ps.DirectionSet]) -> None:
     with pytest.raises(ps.UserError, match="no prompts"):
         watch(llama, traits, [])

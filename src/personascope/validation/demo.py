@@ -111,5 +111,5 @@ def _prompts(directions: dict[str, DirectionSet]) -> tuple[list[PromptLike], lis
         write = add(one[one.steer_layer], one.choices["alpha"], tokens="sampling[:40]")
         at_length = load_persona("verbosity").system_prompt(0, "pos", "very")
         chat = [{"role": "system", "content": at_length}, {"role": "user", "content": question}]
-        rows.append((chat, [write], "steered for 40 tokens: evil"))
+        rows.append((chat, [write], "steered for 40 tokens: evil; system prompt: verbosity"))
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]

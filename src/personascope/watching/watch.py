@@ -146,9 +146,12 @@ def watch(
 
 
 def _label(record: Record, generation: Generation) -> str:
-    """A short name for a row: what was last said in the prompt, and what was done to it."""
+    """A short name for a row: what was last said in the prompt, its system prompt, and what was done to it."""
+    turns = [] if isinstance(record.prompt, str) else record.prompt
+    system = [Record(turn["content"]) for turn in turns[:-1] if turn["role"] == "system"]
+    done = [f"system prompt: {beginning(one, 40)}" for one in system]
+    done += [f"{write['operation']} {write['direction']}" for write in generation.writes]
     text = beginning(record, 60)
-    done = [f"{write['operation']} {write['direction']}" for write in generation.writes]
     return f"{text} ({', '.join(done)})" if done else text
 
 
