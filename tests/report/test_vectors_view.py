@@ -9,6 +9,7 @@ from report.browser import chromium, opened
 
 from personascope.extraction.extract import extract_all
 from personascope.report import save_vectors, write_report
+from personascope.report.page import page, vectors_run
 from personascope.runs import Config, RunFolder
 from personascope.subject import Subject
 
@@ -58,6 +59,18 @@ def test_the_numbers_shown_are_those_of_the_run(run: Path) -> None:
             kept = tab.locator("[data-split=report] [data-pole=pos]").inner_text()
             assert kept == f"{one['kept']['report']['pos']} of {one['sampled']['report']['pos']}"
         assert tab.complaints == []
+
+
+def test_a_cosine_below_zero_is_on_the_chart_and_what_speaks_against_it_has_room(run: Path, tmp_path: Path) -> None:
+    found = vectors_run(RunFolder.read(run))
+    one = found["groups"][0]["personas"][0]
+    one["layers"]["2"]["split_half_cosine"], one["doubts"] = -0.27, ["it may be no good"]
+    (tmp_path / "page.html").write_text(page([found]), encoding="utf-8")
+    with opened(tmp_path / "page.html") as tab:
+        chart = tab.get_by_label("quality by layer")
+        assert chart.get_attribute("data-least") == "-0.4"
+        doubts, below = tab.locator(".doubts").bounding_box(), tab.locator(".panes").first.bounding_box()
+        assert doubts and below and below["y"] - (doubts["y"] + doubts["height"]) == pytest.approx(14, abs=1)
 
 
 def test_what_a_model_wrote_stays_text(run: Path) -> None:

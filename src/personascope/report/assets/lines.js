@@ -64,5 +64,5 @@ export function Lines({ label, theme, ...what }) {
   useEffect(() => {
     chart.current.setOption(option(what, palette()), { notMerge: true });
   }, [JSON.stringify(what), theme]);
-  return html`<div class="chart" role="img" aria-label=${label}><div class="canvas" ref=${box}></div></div>`;
+  return html`<div class="chart" role="img" aria-label=${label} data-least=${what.yMin}><div class="canvas" ref=${box}></div></div>`;
 }

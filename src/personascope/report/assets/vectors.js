@@ -43,6 +43,11 @@ function qualityLines(one) {
   return lines.filter((line) => line.points.length);
 }
 
+/** The least number of some lines, down to a fifth. */
+function lowest(lines) {
+  return Math.floor(5 * Math.min(...lines.flatMap((line) => line.points.map(([, y]) => y)))) / 5;
+}
+
 function doseLines(one, layer) {
   const doses = one.choices.doses.filter((dose) => dose.layer === layer || dose.alpha === 0).sort((a, b) => a.alpha - b.alpha);
   return ["trait", "coherence"].map((name, index) => ({
@@ -159,6 +164,7 @@ export function Vectors({ runs, theme }) {
     return () => window.removeEventListener("keydown", press);
   });
   const now = one.layers[layer];
+  const quality = qualityLines(one);
   return html`
     <div class="bar card">
       ${groups.length > 1 && html`<label>tokens
@@ -181,7 +187,7 @@ export function Vectors({ runs, theme }) {
       <section class="card pane">
         <h2>Reading</h2>
         <p><b>Read at layer ${one.choices.read_layer}</b>${one.choices.read_reason ? `: ${one.choices.read_reason}` : ""}.</p>
-        <${Lines} label="quality by layer" theme=${theme} lines=${qualityLines(one)} xName="layer" yName="" yMin=${0} yMax=${1} marked=${layer} />
+        <${Lines} label="quality by layer" theme=${theme} lines=${quality} xName="layer" yName="" yMin=${Math.min(0, lowest(quality))} yMax=${1} marked=${layer} />
         <table data-table="quality">
           <thead><tr><th>at layer ${layer}</th><th></th></tr></thead>
           <tbody>
