@@ -9,6 +9,12 @@ function colour(z) {
   return `rgb(var(${z >= 0 ? "--high" : "--low"}) / ${strength.toFixed(3)})`;
 }
 
+/** A z of the legend; beyond its ends the colour stays. */
+function said(z) {
+  const bound = z === STRONG ? " and more" : z === -STRONG ? " and less" : "";
+  return `${z < 0 ? "−" : z > 0 ? "+" : ""}${Math.abs(z)}${bound}`;
+}
+
 function heading(text) {
   const part = document.createElement("span");
   part.className = "part";
@@ -59,5 +65,10 @@ export function Text({ row, trait, layer, token, onPick }) {
       next?.classList.remove("next");
     };
   }, [row, token]);
-  return html`<div class="text" ref=${box} tabindex="0" aria-label="tokens, coloured by ${trait} at layer ${layer}"></div>`;
+  return html`<div>
+    <div class="text" ref=${box} tabindex="0" aria-label="tokens, coloured by ${trait} at layer ${layer}"></div>
+    <p class="note legend">z of ${trait.replaceAll("_", " ")} at layer ${layer}:
+      ${[-STRONG, -STRONG / 2, 0, STRONG / 2, STRONG].map((z) => html` <span style="background:${colour(z)}">${said(z)}</span>`)}
+    </p>
+  </div>`;
 }

@@ -16,7 +16,7 @@ export function Traits({ row, layer, token, trait, onTrait }) {
   const rows = row.run.traits.map((one) => ({ ...one, now: reading(row, one.name, layer, token) }));
   return html`<table class=${carries(row, layer) ? "carried" : ""}>
     <thead>
-      <tr><th>trait</th><th>z</th><th>value</th><th>cosine</th><th class="gauge">z from −${FULL} to ${FULL}</th></tr>
+      <tr><th>trait</th><th>z</th><th>value</th><th>cosine</th><th class="gauge">z <small>from −${FULL} to ${FULL}</small></th></tr>
     </thead>
     <tbody>
       ${rows.map(
@@ -27,7 +27,7 @@ export function Traits({ row, layer, token, trait, onTrait }) {
           title=${positive_pole}
           onClick=${() => onTrait(name)}
         >
-          <td><i class="dot" style="background:${lineColour(index)}"></i>${name.replaceAll("_", " ")} <${Doubt} trait=${{ name, doubt }} /></td>
+          <td class="trait"><i class="dot" style="background:${lineColour(index)}"></i>${name.replaceAll("_", " ")} <${Doubt} trait=${{ name, doubt }} /></td>
           <td data-figure="z">${now ? digits(now.z) : "–"}</td>
           <td data-figure="value">${now ? digits(now.value) : "–"}</td>
           <td data-figure="cosine">${now ? digits(now.cosine) : "–"}</td>

@@ -149,8 +149,7 @@ export function Watch({ runs, theme }) {
       <kbd>←</kbd> <kbd>→</kbd> token · <kbd>↑</kbd> <kbd>↓</kbd> trait · <kbd>[</kbd> <kbd>]</kbd> layer ·
       <kbd>n</kbd> <kbd>p</kbd> next and previous decision point · <kbd>Home</kbd> <kbd>End</kbd> first and last token.
       Value: projection on the trait's direction, in residual-stream units. z: value against the model's own neutral
-      responses (prompt and response apart). Cosine: value over the length of the stream.
-      ${known.some((one) => one.doubt) && html`<b>${NOT_SURELY}</b>: where it is read, this direction tells the trait's poles apart not surely better than chance.`}
+      responses (prompt and response apart). Cosine: value over the length of the stream.${known.some((one) => one.doubt) && html`${" "}<b>Not surely</b>: at the layer it is read at, the direction tells the trait's poles apart not surely better than chance.`}
     </p>
   `;
 }
