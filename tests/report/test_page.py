@@ -237,7 +237,8 @@ def large() -> dict:
     return {
         "view": "watch",
         "title": "large",
-        "facts": "large",
+        "model": "large",
+        "details": "1 row",
         "traits": [{"name": name, "positive_pole": "", "read_layer": 4, "layers": layers} for name in names],
         "layers": layers,
         "calibration": {"prompt": scales, "response": scales},

@@ -47,7 +47,8 @@ def run(*rows: dict[str, Any], **fields: Any) -> dict[str, Any]:
     plain = {
         "view": "watch",
         "title": "run",
-        "facts": "a model",
+        "model": "a model",
+        "details": "1 row · seed 0",
         "traits": traits,
         "layers": LAYERS,
         "calibration": {"prompt": scales, "response": scales},
@@ -179,3 +180,25 @@ def test_a_word_without_end_stays_on_the_page(width: int, tmp_path: Path) -> Non
         tab.get_by_label("beside it").select_option("1")
         tab.locator(".slide input").first.fill("5")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_head_names_the_runs_and_their_model_once(tmp_path: Path) -> None:
+    both = run(row(), title="w1"), run(row(), title="w8")
+    with shown(tmp_path, *both) as tab:
+        said = tab.locator("header .facts").inner_text()
+        assert said == "a model · w1 (1 row · seed 0) against w8 (1 row · seed 0)"
+        legend = " ".join(tab.locator(".legend").first.inner_text().split())
+        assert legend == "z of evil at layer 4: −4 and less −2 0 +2 +4 and more"
+    with shown(tmp_path, both[0], run(row(), title="w8", model="another")) as tab:
+        said = tab.locator("header .facts").inner_text()
+        assert said == "w1 (a model · 1 row · seed 0) against w8 (another · 1 row · seed 0)"
+
+
+def test_all_of_it_fits_a_narrow_screen(tmp_path: Path) -> None:
+    write = WRITE | {"direction": "evil" * 20}
+    point = {"token": 5, "gain": 9.0, "moved": {"evil@4": 0.7, "corrigibility@4": 3.3}, "steering": "ends"}
+    with shown(tmp_path, run(row("long label " * 20, points=[point], writes=[write])), width=420) as tab:
+        cards = tab.locator(".card")
+        for card in cards.all():
+            assert card.evaluate("one => one.scrollWidth <= one.clientWidth"), card.get_attribute("class")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 420

@@ -102,8 +102,7 @@ def vectors_run(folder: RunFolder) -> dict[str, Any]:
     count = sum(len(group["personas"]) for group in groups)
     return {
         "view": "vectors",
-        "title": folder.path.name,
-        "facts": _facts(folder, _counted(count, "persona")),
+        **_facts(folder, _counted(count, "persona")),
         "groups": groups,
     }
 
@@ -112,7 +111,7 @@ def persistence_run(folder: RunFolder) -> dict[str, Any]:
     """What a page shows of continuous sampling, from its folder alone."""
     found = folder.load_json("persistence.json")
     facts = _facts(folder, f"{_counted(len(found['alphas']), 'direction')}, {_counted(found['rows'], 'row')}")
-    return {"view": "persistence", "title": folder.path.name, "facts": facts, **found}
+    return {"view": "persistence", **found, **facts}
 
 
 def insertion_run(folder: RunFolder) -> dict[str, Any]:
@@ -121,14 +120,14 @@ def insertion_run(folder: RunFolder) -> dict[str, Any]:
     facts = _facts(
         folder, f"{_counted(len(found['points']), 'point')}, {_counted(len(found['questions']), 'question')}"
     )
-    return {"view": "insertion", "title": folder.path.name, "facts": facts, **found}
+    return {"view": "insertion", **found, **facts}
 
 
 def features_run(folder: RunFolder) -> dict[str, Any]:
     """What a page shows of features that were found or mined, from its folder alone."""
     found = folder.load_json("features.json")
     facts = _facts(folder, f"{_counted(len(found['features']), 'feature')} of {found['sae']}, layer {found['layer']}")
-    return {"view": "features", "title": folder.path.name, "facts": facts, **found}
+    return {"view": "features", **found, **facts}
 
 
 def transfer_run(folder: RunFolder) -> dict[str, Any]:
@@ -136,12 +135,14 @@ def transfer_run(folder: RunFolder) -> dict[str, Any]:
     found = transfer_figures(folder)
     personas, methods = (_counted(len(found[name]), name[:-1]) for name in ("personas", "methods"))
     facts = _facts(folder, f"from {found['source_model']}, {personas}, {methods}")
-    return {"view": "transfer", "title": folder.path.name, "facts": facts, **found}
+    return {"view": "transfer", **found, **facts}
 
 
-def _facts(folder: RunFolder, what: str) -> str:
+def _facts(folder: RunFolder, what: str) -> dict[str, str]:
+    """What the page says of a run in its head: its name, its model, and the rest."""
     record = folder.record
-    return f"{record['model']['model']} · {what} · {record.get('started', '')[:10]} · seed {record.get('seed')}"
+    details = f"{what} · {record.get('started', '')[:10]} · seed {record.get('seed')}"
+    return {"title": folder.path.resolve().name, "model": record["model"]["model"], "details": details}
 
 
 def _counted(number: int, noun: str) -> str:
@@ -165,8 +166,7 @@ def watch_run(folder: RunFolder) -> dict[str, Any]:
         raise UserError(f"{folder.path} holds no readable rows")
     return {
         "view": "watch",
-        "title": folder.path.name,
-        "facts": _facts(folder, _counted(len(found["rows"]), "row")),
+        **_facts(folder, _counted(len(found["rows"]), "row")),
         "traits": found["traits"],
         "layers": found["layers"],
         "calibration": found["calibration"],

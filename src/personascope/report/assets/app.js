@@ -11,6 +11,14 @@ import { Watch } from "personascope/watch";
 const THEMES = ["auto", "light", "dark"];
 const VIEWS = { watch: ["tokens", Watch], vectors: ["directions", Vectors], persistence: ["persistence", Persistence], insertion: ["insertion", Insertion], features: ["features", Features], transfer: ["transfer", Transfer] };
 
+/** What is said of the runs shown: of several each by its name, of which model only where they differ. */
+function facts(runs) {
+  if (runs.length === 1) return `${runs[0].model} · ${runs[0].details}`;
+  const same = runs.every((run) => run.model === runs[0].model);
+  const each = runs.map((run) => `${run.title} (${same ? "" : `${run.model} · `}${run.details})`);
+  return `${same ? `${runs[0].model} · ` : ""}${each.join(" against ")}`;
+}
+
 function App({ runs }) {
   const [theme, setTheme] = useState("auto");
   const kinds = [...new Set(runs.map((run) => run.view))];
@@ -25,7 +33,7 @@ function App({ runs }) {
   return html`<main>
     <header>
       <h1>Personascope</h1>
-      <span class="facts">${shown.map((run) => run.facts).join(" · against · ")}</span>
+      <span class="facts">${facts(shown)}</span>
       ${kinds.length > 1 && html`<nav aria-label="view">
         ${kinds.map((each) => html`<button aria-pressed=${each === kind} onClick=${() => setKind(each)}>${VIEWS[each][0]}</button>`)}
       </nav>`}
