@@ -73,6 +73,20 @@ def test_a_cosine_below_zero_is_on_the_chart_and_what_speaks_against_it_has_room
         assert doubts and below and below["y"] - (doubts["y"] + doubts["height"]) == pytest.approx(14, abs=1)
 
 
+def test_what_may_be_chance_is_not_recommended(run: Path, tmp_path: Path) -> None:
+    found = vectors_run(RunFolder.read(run))
+    one = found["groups"][0]["personas"][0]
+    assert one["reads_surely"] and one["steers_surely"]
+    with opened(run / "report.html") as tab:
+        assert tab.locator("[data-said=dose]").inner_text().startswith("Steer at layer")
+        assert tab.locator("[data-said=reading]").inner_text().startswith("Read at layer")
+    one["reads_surely"] = one["steers_surely"] = False
+    (tmp_path / "page.html").write_text(page([found]), encoding="utf-8")
+    with opened(tmp_path / "page.html") as tab:
+        assert tab.locator("[data-said=dose]").inner_text().startswith("No dose surely brings the trait out.")
+        assert tab.locator("[data-said=reading]").inner_text().startswith("No layer surely reads better than chance.")
+
+
 def test_what_a_model_wrote_stays_text(run: Path) -> None:
     with opened(run / "report.html", dark=True) as tab:
         tab.get_by_label("persona", exact=True).select_option("pirate")

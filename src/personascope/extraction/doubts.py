@@ -16,14 +16,9 @@ def doubts(directions: DirectionSet) -> list[str]:
     agreement = figures.get("split_half_cosine")
     if agreement is not None and agreement < _LEAST_AGREEMENT:
         said.append(f"directions from either half of its rollouts differ (cosine {agreement:.2f}); take more samples")
-    steering = directions.choices.get("steering")
-    if steering is not None:
-        before, after = steering["unsteered"], steering["steered"]
-        if after["trait_interval"][0] <= before["trait"]:
-            said.append(
-                f"steering with it does not surely bring the trait out (from {before['trait']:.0f} to {after['trait']:.0f}, "
-                f"at least {after['trait_interval'][0]:.0f}, of 100)"
-            )
+    idle = maybe_idle(directions)
+    if idle is not None:
+        said.append(idle)
     return said
 
 
@@ -36,4 +31,18 @@ def maybe_chance(directions: DirectionSet, layer: int) -> str | None:
     return (
         f"at layer {layer} it tells the poles apart not surely better than chance: AUROC {figures['auroc']:.2f}, with an "
         f"interval from {interval[0]:.2f}, where shuffled labels reach {chance:.2f}"
+    )
+
+
+def maybe_idle(directions: DirectionSet) -> str | None:
+    """Why steering at the chosen layer and dose may bring nothing; None where it surely does or was not tried."""
+    steering = directions.choices.get("steering")
+    if steering is None:
+        return None
+    before, after = steering["unsteered"], steering["steered"]
+    if after["trait_interval"][0] > before["trait"]:
+        return None
+    return (
+        f"steering with it does not surely bring the trait out (from {before['trait']:.0f} to {after['trait']:.0f}, at least "
+        f"{after['trait_interval'][0]:.0f}, of 100)"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from personascope.directions import DirectionSet
-from personascope.extraction.doubts import doubts
+from personascope.extraction.doubts import doubts, maybe_chance, maybe_idle
 from personascope.extraction.extraction import Extraction
 from personascope.report.page import write_report
 from personascope.runs import RunFolder, write_json
@@ -53,6 +53,8 @@ def plain_quality(directions: DirectionSet) -> dict[str, Any]:
         "layers": {str(layer): dict(figures) for layer, figures in directions.quality.items()},
         "choices": dict(directions.choices),
         "doubts": doubts(directions),
+        "reads_surely": maybe_chance(directions, directions.best_layer) is None,
+        "steers_surely": maybe_idle(directions) is None,
         "sampled": directions.provenance.get("sampled"),
         "kept": directions.provenance.get("kept"),
     }

@@ -79,7 +79,9 @@ function Steering({ one }) {
     ["rival: asked by system prompt", steering.system_prompt],
   ];
   return html`
-    <p><b>Steer at layer ${layer} with α = ${alpha}</b>: ${why}.</p>
+    <p data-said="dose">${one.steers_surely !== false
+      ? html`<b>Steer at layer ${layer} with α = ${alpha}</b>`
+      : html`<b>No dose surely brings the trait out.</b> Of those tried, layer ${layer} with α = ${alpha}`}: ${why}.</p>
     <table data-table="steering">
       <thead><tr><th>on the questions kept for reporting</th><th>trait</th><th>coherence</th><th>n</th></tr></thead>
       <tbody>
@@ -186,7 +188,9 @@ export function Vectors({ runs, theme }) {
     <div class="panes two">
       <section class="card pane">
         <h2>Reading</h2>
-        <p><b>Read at layer ${one.choices.read_layer}</b>${one.choices.read_reason ? `: ${one.choices.read_reason}` : ""}.</p>
+        <p data-said="reading">${one.reads_surely !== false
+          ? html`<b>Read at layer ${one.choices.read_layer}</b>`
+          : html`<b>No layer surely reads better than chance.</b> Of them, layer ${one.choices.read_layer}`}${one.choices.read_reason ? `: ${one.choices.read_reason}` : ""}.</p>
         <${Lines} label="quality by layer" theme=${theme} lines=${quality} xName="layer" yName="" yMin=${Math.min(0, lowest(quality))} yMax=${1} marked=${layer} />
         <table data-table="quality">
           <thead><tr><th>at layer ${layer}</th><th></th></tr></thead>
