@@ -234,7 +234,8 @@ def test_alarms_on_other_runs_are_as_many_as_asked() -> None:
             noise[token] = 0.7 * (noise[token - 1] + noise[token])
         values = np.vstack([np.zeros((4, len(keys))), noise])
         read = {key: values[:, column] for column, key in enumerate(keys)}
-        return SimpleNamespace(prompt_length=4, token_ids=[0] * len(values), projections=read)
+        tokens = [0] * len(values)
+        return SimpleNamespace(prompt_length=4, token_ids=tokens, projections=read, turns=(), writes=[])
 
     alarms = tokens = 0
     for _ in range(12):

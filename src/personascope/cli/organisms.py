@@ -98,6 +98,7 @@ def train_organism(
 def train_organism_sae(
     name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
     out: Annotated[Path, typer.Option("--out", help="folder for the sparse autoencoder")],
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an organism's sparse autoencoder from its recipe, by the dictionary_learning library."""
@@ -107,7 +108,7 @@ def train_organism_sae(
     quiet_libraries()
     organism_folder(name)
     with progress() as advance:
-        measured = train_sae(load(f"organism:{name}"), SAE_RECIPES[name], out, advance)
+        measured = train_sae(load(f"organism:{name}", device=device), SAE_RECIPES[name], out, advance)
     emit({"sae": str(out), **measured.describe()}) if as_json else print(out)
 
 
@@ -120,6 +121,8 @@ def feature_figures(
     ] = 400,
     mined: Annotated[int, typer.Option("--tokens", min=1, help="mined of the organism's own text")] = 1_000_000,
     seed: SeedOption = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure the organisms' SAEs against what was planted: detecting, finding, mining, steering."""
     from personascope.runs.files import write_text
@@ -127,10 +130,11 @@ def feature_figures(
     from personascope.validation.features import measure_features
 
     quiet_libraries()
-    measured = [measure_features(name, conversations, mined, seed, say) for name in names or RECIPES]
+    measured = [measure_features(name, conversations, mined, seed, say, device) for name in names or RECIPES]
     asked = " ".join(["personascope organisms feature-figures", *(names or ())])
     command = f"{asked} --conversations {conversations} --tokens {mined}" + (f" --seed {seed}" if seed else "")
-    print(write_text(out, feature_page(measured, command)))
+    page = write_text(out, feature_page(measured, command))
+    emit({"page": str(page)}) if as_json else print(page)
 
 
 @app.command("transfer-figures", short_help="Measure how personas carry between organisms.")
@@ -141,6 +145,8 @@ def transfer_figures(
     ] = 500,
     questions: Annotated[int, typer.Option("--questions", min=1, help="that every dose is tried on, twice each")] = 15,
     seed: SeedOption = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Carry every planted persona from each organism to the other, by maps fitted on several corpora."""
     from personascope.runs.files import write_text
@@ -149,9 +155,11 @@ def transfer_figures(
 
     quiet_libraries()
     first, second = RECIPES
-    measured = [measure_transfer(*ends, texts, questions, seed, say) for ends in ((first, second), (second, first))]
+    ways = ((first, second), (second, first))
+    measured = [measure_transfer(*ends, texts, questions, seed, say, device=device) for ends in ways]
     command = f"personascope organisms transfer-figures --texts {texts} --questions {questions}"
-    print(write_text(out, transfer_page(measured, command + (f" --seed {seed}" if seed else ""))))
+    page = write_text(out, transfer_page(measured, command + (f" --seed {seed}" if seed else "")))
+    emit({"page": str(page)}) if as_json else print(page)
 
 
 @app.command("figures", short_help="Measure organisms against their planted truth.")
@@ -163,18 +171,28 @@ def figures(
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="a small sample: rough figures in minutes")] = False,
     seed: SeedOption = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure organisms against their planted truth: reading, steering, what stays after it, decision points."""
     from personascope.runs.files import write_text
     from personascope.validation import card
     from personascope.validation.figures import QUICK, Effort, measure
+    from personascope.validation.summary import reached
 
     quiet_libraries()
-    measured = [measure(name, QUICK if quick else Effort(), seed, say) for name in names or RECIPES]
+    measured = [measure(name, QUICK if quick else Effort(), seed, say, device) for name in names or RECIPES]
     command = "personascope organisms figures" + (" --quick" if quick else "") + (f" --seed {seed}" if seed else "")
-    print(write_text(out, card.page(measured, command)))
+    pages = [write_text(out, card.page(measured, command))]
     for one in measured if cards else ():
-        print(write_text(organism_folder(one.organism) / "README.md", card.card(one)))
+        pages.append(write_text(organism_folder(one.organism) / "README.md", card.card(one)))
+    if as_json:
+        columns = ("to reach", "reached", "falls short by")
+        found = {one.organism: [dict(zip(columns, row, strict=True)) for row in reached(one)] for one in measured}
+        emit({"pages": list(map(str, pages)), "organisms": found})
+        return
+    for page in pages:
+        print(page)
 
 
 COMMAND = app

@@ -74,9 +74,10 @@ def measure_features(
     mined: int = 300_000,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
+    device: str | None = None,
 ) -> FeatureFigures:
     """All that is known about an organism, asked of its own SAE. Raises `UserError` on a subject without planted truth."""
-    subject = load(f"organism:{name}")
+    subject = load(f"organism:{name}", device=device)
     truth = subject.truth
     if truth is None:
         raise UserError("features can be checked only where personas are planted; use an organism")

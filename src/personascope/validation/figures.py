@@ -74,9 +74,11 @@ class Figures:
     inserted: Inserted
 
 
-def measure(name: str, effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) -> Figures:
+def measure(
+    name: str, effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None, device: str | None = None
+) -> Figures:
     """Extract every planted persona of words and check all that is known about the organism."""
-    subject = load_subject(f"organism:{name}")
+    subject = load_subject(f"organism:{name}", device=device)
     truth = subject.truth
     assert truth is not None
     personas = truth.personas[1:]

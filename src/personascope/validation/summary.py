@@ -25,10 +25,16 @@ from personascope.validation.tables import table
 
 def summary(figures: Figures) -> list[str]:
     """One line for each thing to reach, as a table, and why some fall short."""
+    rows = reached(figures)
+    return [*table("to reach|reached|falls short by", rows), *_why(rows, figures)]
+
+
+def reached(figures: Figures) -> list[list[str]]:
+    """For each thing to reach: what, whether or how many of how many, and by how much it falls short."""
     decisions = figures.decisions
     after = {one.persona: one for one in figures.afterglow}
     lives = agreement(figures.persisting)
-    rows = [
+    return [
         [
             f"reading without a system prompt: within {READING_WITHIN} of the posterior",
             *_reached((one.persona, one.posterior - one.projection, READING_WITHIN) for one in figures.free),
@@ -102,7 +108,6 @@ def summary(figures: Figures) -> list[str]:
             *_reached((one.persona, one.no_role - one.unsteered, BROUGHT / 5) for one in figures.inserted.signed),
         ],
     ]
-    return [*table("to reach|reached|falls short by", rows), *_why(rows, figures)]
 
 
 def _why(rows: Iterable[Sequence[str]], figures: Figures) -> list[str]:

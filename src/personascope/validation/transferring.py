@@ -85,13 +85,14 @@ def measure_transfer(
     seed: int,
     say: Callable[[str], None] = lambda _: None,
     personas: Sequence[str] = (),
+    device: str | None = None,
 ) -> TransferFigures:
     """Carry every persona of words from one organism to another and score what the target says by its grammar.
 
     texts: that maps are fitted on, of each corpus; some on four times as many. questions: that every dose is tried
     on, twice each. personas: three of them or more; all, if none is named.
     """
-    ours, theirs = load(f"organism:{source}"), load(f"organism:{target}")
+    ours, theirs = (load(f"organism:{name}", device=device) for name in (source, target))
     truth = ours.truth
     assert truth is not None
     names = list(personas or truth.personas[1:])
