@@ -1,12 +1,15 @@
 """Instruments against planted truth, on small samples; `docs/figures.md` has the large ones."""
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import personascope as ps
+from personascope.cli.main import run
 from personascope.extraction.extract import extract_all
 from personascope.statistics import Interval
 from personascope.subject import Subject
@@ -107,7 +110,9 @@ def test_decision_points_beat_simpler_rules(organism: Subject, directions: list[
     assert found.posterior > found.projections - 0.05
 
 
-def test_a_card_names_what_falls_short(llama: Subject) -> None:
+def test_a_card_names_what_falls_short(
+    llama: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directions = extract_all(llama, NAMES, samples=1, questions=5, alphas=())
     assert llama.truth is not None
     good = check_reading(llama, directions, llama.truth.sample(10, seed=1))
@@ -142,6 +147,10 @@ def test_a_card_names_what_falls_short(llama: Subject) -> None:
     text = card.card(figures)
     assert "| reading without a system prompt: within 0.02 of the posterior | 3 of 3 | – |" in text
     assert "| reading under system prompts: within 0.02 of the posterior | 0 of 3 | pirate 0.470" in text
+    monkeypatch.setattr("personascope.validation.figures.measure", lambda *_: figures)
+    assert run(["organisms", "figures", "llama", "--json", "--out", str(tmp_path / "page.md")]) == 0
+    told = json.loads(capsys.readouterr().out)["organisms"]["llama"]
+    assert {"to reach": told[1]["to reach"], "reached": "0 of 3"}.items() <= told[1].items()
     why = text[text.index("Why some fall short:") : text.index("### Reading")]
     assert "names the role at 0.930 of the points" in why and "reading without" not in why, "only of what falls short"
     assert "steering: share ≥ 0.6 at well-formed ≥ 0.75 | 0 of 3" in text
