@@ -11,12 +11,13 @@ import transformers as tf
 from zoo import VOCABULARY, byte_tokenizer, tiny_subject
 
 import personascope as ps
+from personascope.engine import late
 from personascope.engine.forward import Passage, activations_of, means_of, projections_of
 from personascope.engine.generate import run_requests
 from personascope.engine.logits import logits_of
 from personascope.engine.rows import Request
 from personascope.engine.stream import RowStream
-from personascope.errors import UserError
+from personascope.errors import NonFinite, UserError
 from personascope.subject import Subject
 
 PROMPTS = ["Who are you?", "a", "Tell me, in some more words, about the sea."]
@@ -263,6 +264,37 @@ def test_means_that_count_from_the_end_are_those_of_the_text(subject: Subject) -
         expected = means_of(subject, [passage], range(subject.n_layers), asked)[0].transpose(0, 1)
         assert one.means is not None
         torch.testing.assert_close(one.means, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_row_that_is_cancelled_before_it_began_has_no_means(subject: Subject) -> None:
+    stream = RowStream(subject, 1, ["response[-3:]", "response"])
+    first, second = (
+        stream.submit(Request(subject.chat.prompt(text), 0, 5, suppress_eos=True, reads=True)) for text in ("A", "B")
+    )
+    stream.step()
+    stream.cancel(second)
+    found = {}
+    while len(stream):
+        found |= {event.row: event.generation for event in stream.step() if event.generation}
+    assert found[second].finish == "cancelled" and found[second].means is None
+    assert found[first].means is not None and found[first].means.shape[1] == 2
+
+
+def test_where_the_end_has_no_number_that_row_alone_fails(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = late.means_of
+
+    def means(subject: Subject, passages: Any, *rest: Any, **options: Any) -> torch.Tensor:
+        if any(passage.prompt.text.count("bad") for passage in passages):
+            raise NonFinite("layer 2 gives NaN")
+        return real(subject, passages, *rest, **options)
+
+    monkeypatch.setattr(late, "means_of", means)
+    requests = [
+        Request(subject.chat.prompt(text), 0, 3, suppress_eos=True, reads=True) for text in ("good", "bad one", "fine")
+    ]
+    found = run_requests(subject, requests, means=["response[-2:]"])
+    assert [one.error for one in found] == [None, "layer 2 gives NaN", None]
+    assert found[0].means is not None and found[1].finish == "non-finite"
 
 
 def test_an_interrupted_stream_says_so(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

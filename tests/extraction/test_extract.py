@@ -212,6 +212,11 @@ def test_a_selection_that_nothing_reaches_is_said(llama: Subject) -> None:
         ps.extract(llama, "formal", tokens="response[500:]", questions=4, samples=1, alphas=())
 
 
+def test_the_end_of_a_response_can_be_extracted_from(llama: Subject) -> None:
+    (late,) = extract_all(llama, ["formal"], tokens="response[-5:]", questions=5, samples=1, alphas=())
+    assert late.quality[late.best_layer]["auroc"] > 0.9
+
+
 def test_a_shard_that_was_lost_is_made_again_and_not_mistaken(llama: Subject, tmp_path: Path) -> None:
     run = RunFolder.open(tmp_path / "run", "extract", Config({}), llama.describe(), 0)
     persona = load_persona("formal")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from personascope.engine.forward import Passage, means_of
 from personascope.engine.rows import Generation, Request
@@ -26,21 +27,34 @@ class LateMeans:
         return tuple(one for one in self.means if one.is_forward)
 
     def completed(self, ended: Sequence[tuple[Request, Generation]]) -> list[Generation]:
-        """The rows with the means of all selections, where they asked for any."""
+        """The rows with the means of all selections, where they asked for any and were not cancelled before they began."""
         out = [generation for _, generation in ended]
         late = [one for one in self.means if not one.is_forward]
-        asking = [place for place, (request, one) in enumerate(ended) if request.reads and one.error is None]
-        if not late or not asking:
+        asking = [
+            place
+            for place, (request, one) in enumerate(ended)
+            if late and request.reads and one.error is None and (one.means is not None or not self.early)
+        ]
+        if not asking:
             return out
-        for place in asking:
-            request, generation = ended[place]
-            passage = Passage(request.prompt, tuple(generation.response_ids), request.writes)
-            try:
-                found = means_of(self.subject, [passage], self.layers, late, allows_empty=True)[0]
-            except NonFinite as error:
-                out[place] = replace(generation, finish="non-finite", error=str(error))
+        passages = [_passage(*ended[place]) for place in asking]
+        for place, found in zip(asking, self._read(passages, late), strict=True):
+            if isinstance(found, NonFinite):
+                out[place] = replace(out[place], finish="non-finite", error=str(found))
                 continue
-            sources = iter(() if generation.means is None else generation.means.unbind(1)), iter(found)
+            early = out[place].means
+            sources = iter(() if early is None else early.unbind(1)), iter(found)
             columns = [next(sources[not one.is_forward]) for one in self.means]
-            out[place] = replace(generation, means=torch.stack(columns, dim=1))
+            out[place] = replace(out[place], means=torch.stack(columns, dim=1))
         return out
+
+    def _read(self, passages: Sequence[Passage], late: Sequence[Selection]) -> list[Tensor | NonFinite]:
+        """Of each passage [selections, layers, hidden]: of all in one pass, and of each alone where some have no number."""
+        try:
+            return list(means_of(self.subject, passages, self.layers, late, allows_empty=True))
+        except NonFinite as error:
+            return [error] if len(passages) == 1 else [self._read([one], late)[0] for one in passages]
+
+
+def _passage(request: Request, generation: Generation) -> Passage:
+    return Passage(request.prompt, tuple(generation.response_ids), request.writes)

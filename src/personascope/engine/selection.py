@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from personascope.errors import UserError
@@ -96,6 +96,12 @@ class Selection:
     def positions(self, layout: Layout) -> list[int]:
         """The selected positions of a row, ascending, each once."""
         return sorted({position for part in self.parts for position in part.positions(layout)})
+
+    def check(self, turns: Sequence[Turn]) -> None:
+        """Raises `UserError` where it names a turn that a prompt does not have."""
+        for part in self.parts:
+            if part.turn is not None:
+                Layout(0, 0, tuple(turns)).base(part.base, part.turn)
 
     @property
     def is_forward(self) -> bool:

@@ -15,9 +15,10 @@ from personascope.engine.lanes import lanes
 from personascope.engine.late import LateMeans
 from personascope.engine.passes import Passes
 from personascope.engine.plan import Plan, Planner
+from personascope.engine.readers import When
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Request, duplicates
-from personascope.engine.selection import Layout, Selection, select
+from personascope.engine.selection import Selection, select
 from personascope.engine.spans import Span, batches
 from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
@@ -64,6 +65,8 @@ class RowStream:
         self._replan_at = 0
         self._plan = Plan({}, (), None)
         self._is_broken = False
+        # When the rows that are in read what they watch; None where none watches.
+        self._when: When | None = None
 
     def __len__(self) -> int:
         """Rows that have not ended."""
@@ -77,6 +80,8 @@ class RowStream:
     def submit(self, request: Request) -> int:
         """Take a row in and return its number. Raises `UserError` if the model cannot run it."""
         self._check(request)
+        if request.watch:
+            self._when = request.when
         row = Row(self._ids, request, changes(self.subject, request.writes), response=list(request.forced))
         if not request.max_new_tokens:
             row.finish = "length"
@@ -114,15 +119,15 @@ class RowStream:
         check_width([*written, *request.watch], subject.hidden_size, subject.n_layers, subject.name)
         if request.when not in ("before", "after"):
             raise UserError(f"when={request.when!r} is not known; what is watched is read 'before' or 'after' writes")
-        others = {row.request.when for row in (*self._live, *self._waiting) if row.request.watch}
-        if request.watch and others - {request.when}:
+        if not len(self):
+            self._when = None
+        if request.watch and self._when not in (None, request.when):
             raise UserError(
                 "rows of one stream are read at one moment; give those with another `when` to another stream"
             )
         # A turn that the prompt does not have is found here, and not in a step that others are in.
-        layout = Layout(len(request.prompt), length, request.prompt.turns)
         for selection in (*(write.tokens for write in request.writes), *(self.means if request.reads else ())):
-            selection.positions(layout)
+            selection.check(request.prompt.turns)
         twice = duplicates(request.watch)
         if twice:
             raise UserError(f"two watched directions are both called {twice!r}; rename one with .named('…')")

@@ -108,6 +108,7 @@ def _is_neutral(subject: Subject, run: Generation) -> bool:
 
 
 def scales_of(runs: Sequence[Generation], part: Part) -> dict[str, Scale]:
+    """By `name@layer` the mean and standard deviation over a part's tokens of some rows, a prompt's first one left out."""
     scales = {}
     for key in runs[0].projections:
         values = np.concatenate(

@@ -23,9 +23,9 @@ def check_row(subject: Subject, number: int, record: Record, passage: Passage, m
     try:
         subject.check_length(len(passage), min(max_new_tokens, 1) if record.response is None else 0)
         for write in passage.writes:
-            write.tokens.positions(passage.layout)
+            write.tokens.check(passage.prompt.turns)
     except UserError as error:
-        raise UserError(f"prompt {number}, {beginning(record, 40)!r}: {error}") from error
+        raise UserError(f"prompt {number}, {shortened(last_said(record), 40)!r}: {error}") from error
 
 
 def read_given(
@@ -50,7 +50,11 @@ def read_given(
     ]
 
 
-def beginning(record: Record, most: int) -> str:
-    """What was last said in a prompt, at most so many characters of it."""
-    said = record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
-    return said if len(said) <= most else said[: most - 3] + "…"
+def last_said(record: Record) -> str:
+    """A prompt, or of a chat its last message."""
+    return record.prompt if isinstance(record.prompt, str) else record.prompt[-1]["content"]
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters of a text."""
+    return text if len(text) <= most else text[: most - 1] + "…"

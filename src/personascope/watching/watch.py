@@ -18,7 +18,7 @@ from personascope.errors import UserError
 from personascope.subject import PromptLike, Subject
 from personascope.watching.calibration import Calibration, calibrate
 from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint, DecisionRule
-from personascope.watching.given import beginning, check_row, passage_of, read_given
+from personascope.watching.given import check_row, last_said, passage_of, read_given, shortened
 from personascope.watching.traits import doubted, reading_keys, watched_layers
 from personascope.watching.verify import Verdict
 
@@ -148,10 +148,9 @@ def watch(
 def _label(record: Record, generation: Generation) -> str:
     """A short name for a row: what was last said in the prompt, its system prompt, and what was done to it."""
     turns = [] if isinstance(record.prompt, str) else record.prompt
-    system = [Record(turn["content"]) for turn in turns[:-1] if turn["role"] == "system"]
-    done = [f"system prompt: {beginning(one, 40)}" for one in system]
+    done = [f"system prompt: {shortened(turn['content'], 40)}" for turn in turns[:-1] if turn["role"] == "system"]
     done += [f"{write['operation']} {write['direction']}" for write in generation.writes]
-    text = beginning(record, 60)
+    text = shortened(last_said(record), 60)
     return f"{text} ({', '.join(done)})" if done else text
 
 
