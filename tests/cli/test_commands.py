@@ -152,6 +152,27 @@ def test_what_speaks_against_a_direction_is_said_where_it_is_used(
     )
 
 
+def test_one_trait_is_watched_while_another_is_steered(
+    extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = ["--trait", "formal", "--steer", "evil:1", "--prompt", "Hi", "--max-new-tokens", "5"]
+    found = ran(capsys, "watch", MODEL, "--directions", str(extracted), *chosen, "--out", str(tmp_path / "w"))
+    shown = json.loads((Path(found["run"]) / "watch.json").read_text())
+    assert [one["name"] for one in shown["traits"]] == ["formal"]
+    assert shown["rows"][0]["writes"][0]["direction"].startswith("evil@")
+
+
+def test_what_was_sampled_is_printed_where_its_file_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", MODEL, "--prompt", "What is tea?", "--max-new-tokens", "5", "--out"]
+    assert run([*command, str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("> What is tea?") and len(said.out) > 20 and "cannot be written" in said.err
+    assert run([*command, str(tmp_path / "new" / "said.json")]) == 0
+    assert json.loads((tmp_path / "new" / "said.json").read_text())["rows"][0]["text"] in capsys.readouterr().out
+
+
 def test_doubts_of_what_is_only_read_share_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = {"trait": 5.0, "trait_interval": [0.0, 9.0]}
     figures = {2: {"auroc": 0.5, "auroc_interval": [0.4, 0.6], "auroc_null": 0.6, "split_half_cosine": 0.1}}

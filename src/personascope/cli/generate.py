@@ -81,8 +81,6 @@ def generate_command(
         for record, one in zip(records, outs, strict=True)
     ]
     plain = {"model": subject.name, "writes": [line for write in writes for line in write.describe()], "rows": rows}
-    if out is not None:
-        write_json(out, plain)
     if as_json:
         emit(plain)
     for record, one in () if as_json else zip(records, outs, strict=True):
@@ -91,6 +89,9 @@ def generate_command(
         print(f"> {printable_lines(said)}\n{printable_lines(text)}\n")
         if one.finish == "context":
             say(f"note: this response ended where the context of {subject.context} tokens did")
+    # Last, so that what was sampled has been printed where the file cannot be written.
+    if out is not None:
+        write_json(out, plain)
     failed = [one.error for one in outs if one.error]
     if failed:
         raise NonFinite(f"{len(failed)} of {len(outs)} rows failed; the first: {failed[0]}")

@@ -95,20 +95,22 @@ def watch_command(
     if responses is None:
         # Answers that a prompt file happens to hold are not what the model says.
         records = [replace(record, response=None) for record in records]
-    sets = chosen_sets(load_directions(directions), trait)
-    writes = parse_steer(steer or [], sets)
+    loaded = load_directions(directions)
+    sets = chosen_sets(loaded, trait)
+    writes = parse_steer(steer or [], loaded)
     subject = load(model, device=device, dtype=dtype)
     chosen = parse_layers(layers, subject.n_layers)
     steered = {direction.name for write in writes for direction in write.directions}
-    say_doubts(one for one in sets if one.name in steered)
+    used = steered | {one.name for one in sets}
+    say_doubts(one for one in loaded if one.name in steered)
     say_reading_doubts(one for one in sets if one.name not in steered)
-    for line in notes(steer or [], writes, sets):
+    for line in notes(steer or [], writes, loaded):
         say(line)
     if estimate:
         estimate_sampling(subject, len(records) + calibration_rows(subject), max_new_tokens, as_json)
         return
     identity = {
-        "directions": sorted(f"{one.name}:{one.digest}" for one in sets),
+        "directions": sorted(f"{one.name}:{one.digest}" for one in loaded if one.name in used),
         "layers": layers,
         "steer": steer or [],
         "max_new_tokens": max_new_tokens,
