@@ -83,8 +83,8 @@ def test_what_may_be_chance_is_not_recommended(run: Path, tmp_path: Path) -> Non
     one["reads_surely"] = one["steers_surely"] = False
     (tmp_path / "page.html").write_text(page([found]), encoding="utf-8")
     with opened(tmp_path / "page.html") as tab:
-        assert tab.locator("[data-said=dose]").inner_text().startswith("No dose surely brings the trait out.")
-        assert tab.locator("[data-said=reading]").inner_text().startswith("No layer surely reads better than chance.")
+        assert tab.locator("[data-said=dose]").inner_text().startswith("The dose chosen does not surely bring")
+        assert tab.locator("[data-said=reading]").inner_text().startswith("The layer chosen does not surely read")
 
 
 def test_what_a_model_wrote_stays_text(run: Path) -> None:

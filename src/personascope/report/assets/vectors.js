@@ -81,7 +81,7 @@ function Steering({ one }) {
   return html`
     <p data-said="dose">${one.steers_surely !== false
       ? html`<b>Steer at layer ${layer} with α = ${alpha}</b>`
-      : html`<b>No dose surely brings the trait out.</b> Of those tried, layer ${layer} with α = ${alpha}`}: ${why}.</p>
+      : html`<b>The dose chosen does not surely bring the trait out</b>, layer ${layer} with α = ${alpha}`}: ${why}.</p>
     <table data-table="steering">
       <thead><tr><th>on the questions kept for reporting</th><th>trait</th><th>coherence</th><th>n</th></tr></thead>
       <tbody>
@@ -190,7 +190,7 @@ export function Vectors({ runs, theme }) {
         <h2>Reading</h2>
         <p data-said="reading">${one.reads_surely !== false
           ? html`<b>Read at layer ${one.choices.read_layer}</b>`
-          : html`<b>No layer surely reads better than chance.</b> Of them, layer ${one.choices.read_layer}`}${one.choices.read_reason ? `: ${one.choices.read_reason}` : ""}.</p>
+          : html`<b>The layer chosen does not surely read better than chance</b>, layer ${one.choices.read_layer}`}${one.choices.read_reason ? `: ${one.choices.read_reason}` : ""}.</p>
         <${Lines} label="quality by layer" theme=${theme} lines=${quality} xName="layer" yName="" yMin=${Math.min(0, lowest(quality))} yMax=${1} marked=${layer} />
         <table data-table="quality">
           <thead><tr><th>at layer ${layer}</th><th></th></tr></thead>
