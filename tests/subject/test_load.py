@@ -256,17 +256,8 @@ def test_a_context_shorter_than_the_neutral_texts_does_for_relative_steering() -
 
 
 def test_rows_that_leave_early_are_tried_before_a_cache_is_trusted() -> None:
-    config = tf.MiniMaxConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        intermediate_size=48,
-        num_local_experts=2,
-        layer_types=["linear_attention", "full_attention"] * 2,
-    )
+    kinds = ["linear_attention", "full_attention", "linear_attention"]
+    config = tf.MiniMaxConfig(**GATED, head_dim=8, num_local_experts=2, layer_types=kinds)
     torch.manual_seed(0)
     subject = ps.load(
         tf.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval(), tokenizer=byte_tokenizer()

@@ -123,7 +123,8 @@ def takes_trees(subject: Subject) -> bool:
 def _may_take(subject: Subject) -> bool:
     config = subject.text_config
     kinds = set(getattr(config, "layer_types", None) or ())
-    return subject.takes_positions and config._attn_implementation in _ADDING and kinds <= {_FULL, _SLIDING}
+    attention = getattr(config, "_attn_implementation", None)
+    return subject.takes_positions and attention in _ADDING and kinds <= {_FULL, _SLIDING}
 
 
 def _takes(subject: Subject) -> bool:

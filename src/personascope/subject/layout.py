@@ -39,7 +39,7 @@ class Layout:
             inner = cls.of(tokenizer, fold_system(messages), opens_response)
             system = messages[0]["content"].strip()
             (start, stop), *rest = inner.spans
-            end = inner.text.index(system, start) + len(system) + len(FOLD)
+            end = _found(inner.text, system, start, 0)[1] + len(FOLD)
             return cls(inner.text, ((start, end), (end, stop), *rest))
         text = render(tokenizer, messages, opens_response)
         written = markup(tokenizer, tuple(message["role"] for message in messages), opens_response)

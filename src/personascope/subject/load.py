@@ -84,7 +84,7 @@ def load_subject(
     return subject
 
 
-def device_named(device: str | None) -> torch.device:
+def device_named(device: str | torch.device | None) -> torch.device:
     """The device of a name, CUDA where there is one by default. Raises `UserError` on one that models cannot run on here."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
