@@ -40,6 +40,7 @@ LAMBDAS = np.geomspace(1e-2, 1e6, 30)
 PROMPTS, SEEDS, DIRECTIONS, ALPHAS, LAYER = 30, 3, 3, (0.5, 1.0, 2.0, 3.0, 5.0), 4
 # New tokens at most: those of the shipped experiment, and more.
 LENGTHS = (40, 100)
+ORGANISMS = ("organism:gemma2", "organism:llama")
 
 
 def paired() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -206,23 +207,24 @@ def text_at_a_time(subject: Subject, passages: list[Passage]) -> list[float]:
 
 
 def perplexity(rounds: int) -> dict[str, Any]:
-    """The responses of some conditions, scored by the model that wrote them, unsteered."""
-    subject = ps.load("organism:gemma2")
+    """The responses of some conditions, scored by the model that wrote them, unsteered: of both organisms."""
     tables = {}
-    for new in LENGTHS:
-        rows = [row for condition in grid_rows(subject, new)[:5] for row in condition]
-        written: list[Generation] = run_requests(subject, rows)
-        passages = [Passage(row.prompt, tuple(one.response_ids)) for row, one in zip(rows, written, strict=True)]
-        usual, ours = np.array(text_at_a_time(subject, passages)), np.array(perplexities(subject, passages))
-        sides: dict[str, Callable[[], Any]] = {
-            "one text at a time": partial(text_at_a_time, subject, passages),
-            "ours, in batches": partial(perplexities, subject, passages),
-        }
-        table: dict[str, Any] = ratios(timed(sides, rounds), "ours, in batches")
-        show(f"perplexity of {len(passages)} responses of up to {new} tokens (to reach: 5)", table)
-        table["largest difference, relative"] = float((np.abs(usual - ours) / usual).max())
-        print(f"largest difference, relative: {table['largest difference, relative']:.1e}")
-        tables[f"up to {new} tokens"] = table
+    for name in ORGANISMS:
+        subject = ps.load(name)
+        for new in LENGTHS:
+            rows = [row for condition in grid_rows(subject, new)[:5] for row in condition]
+            written: list[Generation] = run_requests(subject, rows)
+            passages = [Passage(row.prompt, tuple(one.response_ids)) for row, one in zip(rows, written, strict=True)]
+            usual, ours = np.array(text_at_a_time(subject, passages)), np.array(perplexities(subject, passages))
+            sides: dict[str, Callable[[], Any]] = {
+                "one text at a time": partial(text_at_a_time, subject, passages),
+                "ours, in batches": partial(perplexities, subject, passages),
+            }
+            table: dict[str, Any] = ratios(timed(sides, rounds), "ours, in batches")
+            show(f"{name}: perplexity of {len(passages)} responses of up to {new} tokens (to reach: 5)", table)
+            table["largest difference, relative"] = float((np.abs(usual - ours) / usual).max())
+            print(f"largest difference, relative: {table['largest difference, relative']:.1e}")
+            tables[f"{name}, up to {new} tokens"] = table
     return tables
 
 
