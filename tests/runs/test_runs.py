@@ -411,3 +411,8 @@ def test_the_models_layers_and_the_runs_layers_are_two_things(tmp_path: Path) ->
         run.journal.put("key", "rollout", 1)
     with pytest.raises(ps.UserError, match='layers was "all" and is "2,3"'):
         RunFolder.open(tmp_path / "run", "test", Config({"layers": "2,3"}), {"layers": 6}, 0)
+
+
+def test_a_file_without_a_name_is_refused() -> None:
+    with pytest.raises(ps.UserError, match="without a name"):
+        write_json(Path(""), {})

@@ -19,6 +19,8 @@ from personascope.errors import NonFinite, UserError
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; what was written there takes its place at the end, and only if all went well."""
+    if not path.name:
+        raise UserError("a file without a name cannot be written; give a path that ends in one")
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
