@@ -141,7 +141,7 @@ CASES = {
     "a prompt longer than the context": (
         with_("--prompts", "long.txt"),
         2,
-        "prompt 2, 'table table table table table table t…': a text of",
+        "prompt 2, 'table table table table table table tab…': a text of",
     ),
     "a turn that no prompt has": (
         with_("--steer", "evil@3:1:turn[9]"),
