@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from personascope.engine.batches import batches
 from personascope.engine.cache import most_rows
 from personascope.engine.forward import Passage
 from personascope.engine.hooks import run
 from personascope.engine.logits import logprobs_of, pass_tokens, picked, token_logprobs
 from personascope.engine.slots import SlotStore
-from personascope.engine.spans import batches
 from personascope.engine.trees import Tree, takes_trees, tree_inputs, trees
 from personascope.subject import Subject
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from personascope.directions import Direction
+from personascope.engine.batches import batches
 from personascope.engine.edits import Applied, Editor, changes
 from personascope.engine.hooks import Visitor, run
 from personascope.engine.means import Means, Places
 from personascope.engine.norms import sinks
 from personascope.engine.readers import Activations, Mapped, Projections, Reader, When, visit
 from personascope.engine.selection import Layout, Selection, select
-from personascope.engine.spans import Span, batches
+from personascope.engine.spans import Span
 from personascope.engine.writes import Write, check_width
 from personascope.errors import NonFinite, UserError
 from personascope.subject import Prompt, Subject

@@ -1,6 +1,6 @@
 """Which tokens of which rows a forward pass holds, and where."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -18,17 +18,3 @@ class Span:
         shift = self.index * width + self.column - self.first
         stop = self.first + self.count
         return [position + shift for position in positions if self.first <= position < stop]
-
-
-def batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> list[list[int]]:
-    """Indices of texts grouped so that padding to the longest costs little and no group exceeds `tokens` in all."""
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    groups: list[list[int]] = []
-    for index in order:
-        current = groups[-1] if groups else None
-        fits = current is not None and (len(current) + 1) * lengths[current[0]] <= tokens
-        if current is None or not fits or (rows is not None and len(current) >= rows):
-            groups.append([index])
-        else:
-            current.append(index)
-    return groups

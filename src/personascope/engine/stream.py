@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from personascope.engine.batches import batches
 from personascope.engine.cache import STORES, Store, most_rows
 from personascope.engine.edits import changes
 from personascope.engine.forward import Passage, default_tokens, means_of
@@ -19,7 +20,7 @@ from personascope.engine.readers import When
 from personascope.engine.row import Row, draw, ending, finished
 from personascope.engine.rows import Event, Request, duplicates
 from personascope.engine.selection import Selection, select
-from personascope.engine.spans import Span, batches
+from personascope.engine.spans import Span
 from personascope.engine.writes import check_width
 from personascope.errors import NonFinite, PersonascopeError, UserError
 from personascope.subject import Subject
