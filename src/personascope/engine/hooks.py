@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from personascope.engine.products import products
 from personascope.errors import PersonascopeError
 from personascope.subject import Subject
 
@@ -44,7 +45,12 @@ def run(
     Threads that share a model take turns: a hook sees every pass that runs while it is there.
     """
     seen: set[int] = set()
-    with _turn(subject.base), torch.inference_mode(), _attached(subject, visitors, seen, pick, stop_after):
+    with (
+        _turn(subject.base),
+        torch.inference_mode(),
+        products(subject),
+        _attached(subject, visitors, seen, pick, stop_after),
+    ):
         try:
             output = subject.model(**inputs)
         except _Enough:
