@@ -70,6 +70,7 @@ def test_the_fast_ways_are_gone_where_they_do_not_hold(tokens: int, monkeypatch:
         (states.as_subclass(Odd), weight),
         (states, weight.as_subclass(Odd)),
         (states, drawn(16, 8).T),
+        (states, drawn(16)),
     ):
         asked.clear()
         module._multiply(spy, True, one, other)
@@ -109,8 +110,10 @@ def test_an_error_puts_everything_back(cpu_subject: Subject) -> None:
     assert torch.nn.functional.linear is real
 
 
-def test_half_precision_is_left_to_pytorch() -> None:
+def test_half_precision_is_left_to_pytorch(cpu_subject: Subject) -> None:
     half = ps.load(tiny_model("llama").bfloat16(), tokenizer=byte_tokenizer())
     real = torch.nn.functional.linear
     with products(half):
+        assert torch.nn.functional.linear is real
+    with torch.autocast("cpu", torch.bfloat16), products(cpu_subject):
         assert torch.nn.functional.linear is real

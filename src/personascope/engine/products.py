@@ -20,7 +20,10 @@ def products(subject: Subject) -> AbstractContextManager[None]:
     """While it lasts, this thread's products of float32 states with float32 weights on a CPU are had the fast way, the same
     to rounding: asked as PyTorch asks it, MKL reads large weights at a third of the memory's speed on some machines."""
     is_ours = (
-        subject.input_device.type == "cpu" and subject.dtype == torch.float32 and torch.backends.mkl.is_available()
+        subject.input_device.type == "cpu"
+        and subject.dtype == torch.float32
+        and torch.backends.mkl.is_available()
+        and not torch.is_autocast_enabled("cpu")
     )
     return _LINEAR.on(True) if is_ours else nullcontext()
 
@@ -29,9 +32,10 @@ def _multiply(
     real: Callable[..., Tensor], _: bool, states: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """What `torch.nn.functional.linear` gives: [..., out] of states [..., in] and weight [out, in]."""
-    tokens = states.numel() // states.shape[-1]
-    is_large = tokens and (weight.numel() >= _LEAST_WEIGHTS or tokens >= _LEAST_TOKENS)
-    if not is_large or not _is_plain(states) or not _is_plain(weight) or not (bias is None or _is_plain(bias)):
+    tokens = states.shape[:-1].numel()
+    is_large = weight.numel() >= _LEAST_WEIGHTS or tokens >= _LEAST_TOKENS
+    is_plain = _is_plain(states) and _is_plain(weight) and (bias is None or _is_plain(bias))
+    if not (is_large and is_plain and tokens and weight.dim() == 2):
         return real(states, weight, bias)
     if tokens <= _FEW:
         rows = states.view(tokens, -1)
