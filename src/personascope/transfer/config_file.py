@@ -44,14 +44,21 @@ def load_config(source: str | Path | Mapping[str, Any] | TransferConfig, **field
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; give a .yaml or .json file as --config") from error
+        raise UserError(
+            f"{path} does not exist; give a .yaml or .json file as --config, or one that is shipped by its name alone: "
+            f"{', '.join(_shipped_names())}"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     return _checked({**_parsed(text, path), **fields}, str(path), path.parent)
 
 
+def _shipped_names() -> list[str]:
+    return sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
+
+
 def _shipped(name: str, fields: Mapping[str, Any]) -> TransferConfig:
-    names = sorted(entry.name.removesuffix(".yaml") for entry in _SHIPPED.iterdir() if entry.name.endswith(".yaml"))
+    names = _shipped_names()
     if name not in names:
         raise UserError(f"no experiment {name!r} is shipped; give a .yaml or .json file, or one of {', '.join(names)}")
     text = (_SHIPPED / f"{name}.yaml").read_text(encoding="utf-8")
