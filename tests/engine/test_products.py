@@ -1,6 +1,5 @@
 """Products had another way are PyTorch's own, to rounding, and only where we run a model."""
 
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -44,76 +43,85 @@ def test_products_are_pytorchs_own(shape: tuple[int, ...], inner: int, outer: in
     bias = drawn(outer) if biased else None
     expected = linear(states, weight, bias)
     with torch.inference_mode():
-        found = module._multiply(linear, True, states, weight, bias)
+        assert module._is_ours(states, weight, bias) == (states.numel() > 0 and states.is_contiguous())
+        found = module._multiply(states, weight, bias)
     assert found.shape == expected.shape
     assert found.is_contiguous()
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+class Odd(Tensor):
+    pass
+
+
 @needs_mkl
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
 @pytest.mark.parametrize("tokens", [1, 3, 700])
-def test_the_fast_ways_are_gone_where_they_do_not_hold(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other precisions and other kinds of tensors are PyTorch's business, a missing oneDNN too."""
-    asked = []
-
-    def spy(*args: Any) -> Tensor:
-        asked.append(args)
-        return linear(*args)
-
-    class Odd(Tensor):
-        pass
-
-    states, weight = drawn(tokens, 16), drawn(8, 16)
-    for one, other in (
-        (states.double(), weight.double()),
-        (states.bfloat16(), weight.bfloat16()),
-        (states.as_subclass(Odd), weight),
-        (states, weight.as_subclass(Odd)),
-        (states, drawn(16, 8).T),
-        (states, drawn(16)),
-    ):
-        asked.clear()
-        module._multiply(spy, True, one, other)
-        assert len(asked) == 1
-    monkeypatch.setattr(module, "_ONEDNN", None)
-    asked.clear()
-    assert torch.allclose(module._multiply(spy, True, states, weight), linear(states, weight), atol=1e-5)
-    assert len(asked) == (tokens > 4)
+def test_what_is_not_just_numbers_is_pytorchs_business(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    states, weight, bias = drawn(tokens, 16), drawn(8, 16), drawn(8)
+    with torch.inference_mode():
+        assert module._is_ours(states, weight, bias)
+        for odd in (
+            (states.double(), weight.double(), None),
+            (states.bfloat16(), weight.bfloat16(), None),
+            (states.as_subclass(Odd), weight, None),
+            (states, weight.as_subclass(Odd), None),
+            (states, drawn(16, 8).T, None),
+            (states, drawn(16), None),
+            (states, weight, drawn()),
+            (states, weight, drawn(1, 8)),
+            (states, weight, drawn(tokens, 8)),
+            (torch.nested.nested_tensor([drawn(2, 16), drawn(tokens, 16)]), weight, bias),
+        ):
+            assert not module._is_ours(*odd)
+            found, expected = module._multiply(*odd), linear(*odd)
+            assert found.is_nested or torch.equal(found, expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert module._multiply(states, weight).dtype == torch.bfloat16
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.nn.functional, "linear", lambda *_: "theirs")
+            assert module._multiply(states, weight) == "theirs"
+        monkeypatch.setattr(module, "_ONEDNN", None)
+        assert torch.allclose(module._multiply(states, weight), linear(states, weight), atol=1e-5)
 
 
 @needs_mkl
-def test_a_pass_uses_them_and_no_other_thread_does(cpu_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, real = [], torch.nn.functional.linear
-
-    def spy(*args: Any) -> Tensor:
-        ours.append(args)
-        return real(*args[2:])
-
-    monkeypatch.setattr(module._LINEAR, "_ours", spy)
+def test_gradients_are_not_lost_meanwhile(cpu_subject: Subject) -> None:
+    """A thread that trains the model while we run it gets PyTorch's products."""
     inputs = {"input_ids": torch.tensor([[1, 2, 3]])}
-    run(cpu_subject, inputs, {})
-    assert ours
-    assert torch.nn.functional.linear is real
-    ours.clear()
+    head = cpu_subject.model.lm_head.weight
     with products(cpu_subject):
-        other = Thread(target=lambda: cpu_subject.model(**inputs))
-        other.start()
-        other.join()
-    assert not ours
+        cpu_subject.model(**inputs).logits.sum().backward()
+    assert head.grad is not None
+    assert head.grad.abs().sum() > 0
 
 
 @needs_mkl
-def test_an_error_puts_everything_back(cpu_subject: Subject) -> None:
-    real = torch.nn.functional.linear
+def test_a_pass_uses_them_and_leaves_nothing_behind(cpu_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Tensor] = []
+
+    def spy(states: Tensor, *rest: Any) -> Tensor:
+        asked.append(states)
+        return linear(states, *rest)
+
+    monkeypatch.setattr(module, "_multiply", spy)
+    layers = [layer for layer in cpu_subject.model.modules() if type(layer) is torch.nn.Linear]
+    run(cpu_subject, {"input_ids": torch.tensor([[1, 2, 3]])}, {})
+    assert len(asked) == len(layers)
     with pytest.raises(ZeroDivisionError), products(cpu_subject), products(cpu_subject):
         raise ZeroDivisionError
-    assert torch.nn.functional.linear is real
+    assert not any("forward" in vars(layer) for layer in layers)
 
 
-def test_half_precision_is_left_to_pytorch(cpu_subject: Subject) -> None:
+@needs_mkl
+def test_a_forward_that_somebody_put_there_stays(cpu_subject: Subject) -> None:
+    head = cpu_subject.model.lm_head
+    mine = head.forward = lambda states: torch.zeros(*states.shape[:-1], 7)
+    assert run(cpu_subject, {"input_ids": torch.tensor([[1, 2, 3]])}, {}).logits.shape[-1] == 7
+    assert head.forward is mine
+
+
+def test_half_precision_is_left_to_pytorch() -> None:
     half = ps.load(tiny_model("llama").bfloat16(), tokenizer=byte_tokenizer())
-    real = torch.nn.functional.linear
     with products(half):
-        assert torch.nn.functional.linear is real
-    with torch.autocast("cpu", torch.bfloat16), products(cpu_subject):
-        assert torch.nn.functional.linear is real
+        assert not any("forward" in vars(layer) for layer in half.model.modules())

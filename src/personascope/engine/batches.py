@@ -15,18 +15,19 @@ def cuts(lengths: Sequence[int], each: float, size: float = math.inf, rows: int 
     """
     counts = np.array(lengths)
     n = len(counts)
-    # No group has more rows: the shortest as often as fit.
-    most = int(max(1, min(n if rows is None else rows, size / max(1, min(lengths, default=1)))))
     # best[j]: the least cost of the first j rows; a group of rows i … j − 1 costs its rows times longest[i].
     best, cut, longest = np.zeros(n + 1), np.zeros(n + 1, dtype=int), np.zeros(n)
+    first = 0
     for stop in range(1, n + 1):
-        begun = slice(max(0, stop - most), stop)
-        np.maximum(longest[begun], counts[stop - 1], out=longest[begun])
-        padded = np.arange(stop - begun.start, 0, -1) * longest[begun]
-        costs = best[begun] + each + padded
-        costs[:-1][padded[:-1] > size] = math.inf
-        cut[stop] = begun.start + costs.argmin()
-        best[stop] = costs[cut[stop] - begun.start]
+        if rows is not None:
+            first = max(first, stop - max(1, rows))
+        np.maximum(longest[first:stop], counts[stop - 1], out=longest[first:stop])
+        padded = np.arange(stop - first, 0, -1) * longest[first:stop]
+        # Groups that begin later are smaller, and none that is too large gets smaller with another row.
+        over = min(int((padded > size).sum()), stop - first - 1)
+        first += over
+        cut[stop] = first + (best[first:stop] + padded[over:]).argmin()
+        best[stop] = best[cut[stop]] + padded[cut[stop] - first + over] + each
     found, stop = [], n
     while stop:
         found.append(slice(int(cut[stop]), stop))

@@ -1,13 +1,14 @@
 """Products with a model's weights on a CPU, asked of the library and in the form that is fastest."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from personascope.engine.swap import Swap
 from personascope.subject import Subject
 
 # Smaller weights stay in a core's cache, where calls cost more than products, unless many tokens share a call.
@@ -16,43 +17,83 @@ _LEAST_WEIGHTS, _LEAST_TOKENS = 2**18, 512
 _FEW = 4
 
 
-def products(subject: Subject) -> AbstractContextManager[None]:
-    """While it lasts, this thread's products of float32 states with float32 weights on a CPU are had the fast way, the same
-    to rounding: asked as PyTorch asks it, MKL reads large weights at a third of the memory's speed on some machines."""
+@contextmanager
+def products(subject: Subject) -> Iterator[None]:
+    """While it lasts, the model's linear layers multiply float32 states with float32 weights on a CPU the fast way, the same
+    to rounding: asked as PyTorch asks it, MKL reads large weights at a third of the memory's speed on some machines.
+
+    For those who hold the model's turn. What else calls the model meanwhile, with gradients or from another thread, gets
+    PyTorch's own or the same numbers.
+    """
     is_ours = (
-        subject.input_device.type == "cpu"
-        and subject.dtype == torch.float32
-        and torch.backends.mkl.is_available()
-        and not torch.is_autocast_enabled("cpu")
+        subject.input_device.type == "cpu" and subject.dtype == torch.float32 and torch.backends.mkl.is_available()
     )
-    return _LINEAR.on(True) if is_ours else nullcontext()
+    # Who has put a forward of their own there keeps it.
+    ours = [layer for layer in _layers(subject.base) if "forward" not in vars(layer)] if is_ours else []
+    try:
+        for layer in ours:
+            vars(layer)["forward"] = partial(_forward, layer)
+        yield
+    finally:
+        for layer in ours:
+            vars(layer).pop("forward", None)
 
 
-def _multiply(
-    real: Callable[..., Tensor], _: bool, states: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
+_LAYERS: WeakKeyDictionary[nn.Module, list[nn.Linear]] = WeakKeyDictionary()
+
+
+def _layers(model: nn.Module) -> list[nn.Linear]:
+    """The linear layers that a model had when it first ran: found once, since looking takes as long as a small step."""
+    if model not in _LAYERS:
+        _LAYERS[model] = [layer for layer in model.modules() if type(layer) is nn.Linear]
+    return _LAYERS[model]
+
+
+def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
+    return _multiply(input, layer.weight, layer.bias)
+
+
+def _multiply(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """What `torch.nn.functional.linear` gives: [..., out] of states [..., in] and weight [out, in]."""
-    # Few calls here: a step of one row makes eighty of these products in fourteen milliseconds.
-    is_large = weight.numel() >= _LEAST_WEIGHTS or states.numel() >= _LEAST_TOKENS * states.shape[-1]
-    is_plain = is_large and _is_plain(states) and _is_plain(weight) and (bias is None or _is_plain(bias))
-    if not is_plain or weight.dim() != 2 or not states.numel():
-        return real(states, weight, bias)
+    if not _is_ours(states, weight, bias):
+        return functional.linear(states, weight, bias)
     tokens = states.numel() // states.shape[-1]
     if tokens <= _FEW:
         # A single column would again be a product with a vector.
         rows = torch.cat((states, states)) if tokens == 1 else states
-        columns = rows.view(-1, states.shape[-1]).t()
+        columns = rows.reshape(-1, states.shape[-1]).t()
         product = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
         return product.t()[:tokens].contiguous().view(*states.shape[:-1], -1)
-    return real(states, weight, bias) if _ONEDNN is None else _ONEDNN(states, weight, bias, "none", [], "")
+    if _ONEDNN is None or not torch.backends.mkldnn.enabled:
+        return functional.linear(states, weight, bias)
+    return _ONEDNN(states, weight, bias, "none", [], "")
+
+
+def _is_ours(states: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the product is one that we know to be faster, of nothing but numbers, and nobody asked for more than it."""
+    return (
+        (weight.numel() >= _LEAST_WEIGHTS or states.numel() >= _LEAST_TOKENS * weight.shape[-1])
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and functional.linear is _PYTORCH
+        and _is_plain(states)
+        and _is_plain(weight)
+        and weight.dim() == 2
+        and states.numel() > 0
+        and states.dim() > 0
+        and states.shape[-1] == weight.shape[1]
+        and (bias is None or (_is_plain(bias) and bias.shape == weight.shape[:1]))
+    )
 
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether it is just numbers: not quantised, spread over devices, or of another kind that looks like a tensor."""
     return (
-        type(tensor) in (Tensor, torch.nn.Parameter)
+        type(tensor) in (Tensor, nn.Parameter)
         and tensor.dtype == torch.float32
         and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
         and tensor.is_contiguous()
     )
 
@@ -66,11 +107,12 @@ def _onednn() -> Callable[..., Tensor] | None:
     try:
         found = torch.ops.mkldnn._linear_pointwise.default
         with torch.inference_mode():
-            off = found(states, weight, bias, "none", [], "") - torch.nn.functional.linear(states, weight, bias)
+            off = found(states, weight, bias, "none", [], "") - functional.linear(states, weight, bias)
     except (AttributeError, RuntimeError, TypeError):
         return None
     return found if float(off.abs().max()) < 1e-5 else None
 
 
+# What PyTorch has there, unless somebody has put something of their own in its place.
+_PYTORCH = torch._C._nn.linear
 _ONEDNN = _onednn()
-_LINEAR: Swap[Any] = Swap(vars(torch.nn.functional), "linear", _multiply)
