@@ -119,3 +119,22 @@ def test_threads_do_not_see_each_others_parts(monkeypatch: pytest.MonkeyPatch) -
             for number, found in enumerate(asked):
                 assert [one.response_ids for one in found.result()] == expected[number]
     assert ALL_ATTENTION_FUNCTIONS["sdpa"] is before
+
+
+def test_what_somebody_else_puts_there_meanwhile_stays() -> None:
+    """And what they found there, ours, put back after we are gone, does not call itself."""
+    real = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    cut = [Part(slice(0, 1), 0), Part(slice(1, 2), 0)]
+    query, key = torch.randn(2, 1, 3, 4), torch.randn(2, 1, 3, 4)
+    try:
+        with attending(cut, 3):
+            found = ALL_ATTENTION_FUNCTIONS["sdpa"]
+            theirs = ALL_ATTENTION_FUNCTIONS["sdpa"] = lambda *_, **__: ("theirs", None)
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is theirs
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = found
+        with attending(cut, 3):
+            expected, _ = real(torch.nn.Module(), query, key, key, None)
+            again, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](torch.nn.Module(), query, key, key, None)
+        assert torch.equal(again, expected)
+    finally:
+        ALL_ATTENTION_FUNCTIONS["sdpa"] = real

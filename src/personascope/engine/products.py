@@ -28,8 +28,9 @@ def products(subject: Subject) -> Iterator[None]:
     is_ours = (
         subject.input_device.type == "cpu" and subject.dtype == torch.float32 and torch.backends.mkl.is_available()
     )
-    # Who has put a forward of their own there keeps it.
-    ours = [layer for layer in _layers(subject.base) if "forward" not in vars(layer)] if is_ours else []
+    # Who has put a forward of their own there, or made another kind of layer of it, keeps that.
+    layers = _layers(subject.base) if is_ours else []
+    ours = [layer for layer in layers if type(layer) is nn.Linear and "forward" not in vars(layer)]
     try:
         for layer in ours:
             vars(layer)["forward"] = partial(_forward, layer)
