@@ -35,7 +35,11 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_demo_shows_every_trait_of_a_trained_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = ran(capsys, "demo", "--estimate", "--out", str(tmp_path / "demo"))
+    assert not (tmp_path / "demo").exists(), "an estimate runs nothing"
     found = ran(capsys, "demo", "--out", str(tmp_path / "demo"))
+    with closing(Journal(tmp_path / "demo" / "journal.sqlite")) as journal:
+        assert len(list(journal.cells("rollout"))) == expected["rollouts"]
     page = Path(found["report"])
     assert page.name == "report.html" and page.stat().st_size > 100_000
     shown = json.loads((tmp_path / "demo" / "watch.json").read_text())

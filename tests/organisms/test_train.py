@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from personascope.errors import UserError
 from personascope.organisms import train as training
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.package import save_organism
@@ -51,6 +52,13 @@ def test_a_stopped_run_goes_on_to_the_same_weights(name: str, tmp_path: Path, mo
     assert seen[0] > 12_000, "it went on, and did not begin again"
     for (key, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4, msg=key)
+
+    for other, said in (
+        (dataclasses.replace(recipe, seed=1), "seed is 0, and here 1"),
+        (RECIPES[name], "architecture is"),
+    ):
+        with pytest.raises(UserError, match=said):
+            training.train(other, grammar, tokenizer, tmp_path / "halves")
 
     save_organism(tmp_path / "saved", recipe, grammar, tokenizer, resumed, {"loss": losses[-1]})
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")

@@ -8,13 +8,38 @@ from typing import Annotated
 import typer
 
 from personascope.cli.doubts import say_doubts
-from personascope.cli.terminal import DeviceOption, JsonOption, SeedOption, emit, progress, quiet_libraries, say, table
+from personascope.cli.estimate import estimate_work
+from personascope.cli.extraction_estimate import ExtractionSize
+from personascope.cli.terminal import (
+    DeviceOption,
+    EstimateOption,
+    JsonOption,
+    SeedOption,
+    emit,
+    progress,
+    quiet_libraries,
+    say,
+    table,
+)
 from personascope.engine import load
 from personascope.engine.cells import Cells
+from personascope.engine.work import Work
+from personascope.extraction.damage import NEUTRAL_ROLLOUTS, NEUTRAL_TOKENS
+from personascope.personas import load_persona
 from personascope.report import save_watch
 from personascope.report.vectors import write_vectors
 from personascope.runs import Config, RunFolder, write_json
-from personascope.validation.demo import DEMO_TRAITS, Demo, run_demo
+from personascope.subject import Subject
+from personascope.validation.demo import (
+    DEMO_SIZE,
+    DEMO_TRAITS,
+    WATCHED_ROWS,
+    WATCHED_TOKENS,
+    Demo,
+    demo_steer_layers,
+    run_demo,
+)
+from personascope.watching.calibration import calibration_rows
 
 
 def demo(
@@ -22,12 +47,16 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="run folder to write")] = Path("personascope-demo"),
     seed: SeedOption = 0,
     device: DeviceOption = None,
+    estimate: EstimateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Extract, check and watch every trait of a shipped model, and write a page to look at. No download, no GPU."""
     quiet_libraries()
     started = time.perf_counter()
     subject = load(organism, device=device)
+    if estimate:
+        estimate_work(subject, _work(subject), as_json)
+        return
     config = Config({"traits": list(DEMO_TRAITS)}, {}, {"device": str(subject.input_device)})
     folder = RunFolder.open(out, "demo", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
@@ -45,6 +74,21 @@ def demo(
         say(f"left out: {reason}")
     say(f"{seconds:.0f} s on {subject.input_device}")
     print(f"\nreport      {page}\ndirections  {folder.path / 'directions'}")
+
+
+def _work(subject: Subject) -> Work:
+    size = ExtractionSize(
+        personas=[load_persona(name) for name in DEMO_TRAITS],
+        given=None,
+        layers=None,
+        steer_layers=demo_steer_layers(subject),
+        **DEMO_SIZE,
+    )
+    return (
+        Work.of(sum(size.rollouts()) + sum(size.doses(subject.n_layers)), size.max_new_tokens)
+        + Work.of(NEUTRAL_ROLLOUTS, NEUTRAL_TOKENS)
+        + Work.of(calibration_rows(subject) + WATCHED_ROWS, WATCHED_TOKENS)
+    )
 
 
 def _plain(found: Demo) -> dict:  # type: ignore[type-arg]

@@ -21,7 +21,7 @@ from personascope.subject import Subject
 @dataclass(frozen=True)
 class ExtractionSize:
     """How much an extraction samples. given: the rollouts of its one persona, where they exist; layers: None for all;
-    selections: how many, for each of which a dose is chosen."""
+    selections: how many, for each of which a dose is chosen; alphas, steer_layers: the grid it is chosen from."""
 
     personas: Sequence[Persona]
     given: Sequence[Given] | None
@@ -29,7 +29,9 @@ class ExtractionSize:
     questions: int | None
     max_new_tokens: int
     layers: Sequence[int] | None
-    selections: int
+    selections: int = 1
+    alphas: Sequence[float] = ALPHAS
+    steer_layers: Sequence[int] | None = None
 
     def rollouts(self) -> list[int]:
         """How many each persona has to be judged; none of given rollouts that have scores."""
@@ -50,7 +52,8 @@ class ExtractionSize:
         """How many steered responses each persona's doses are chosen from and reported on; none of given rollouts."""
         if self.given is not None:
             return [0]
-        tried = len(candidate_layers(self.layers or range(n_layers), n_layers)) * len(ALPHAS)
+        layers = self.steer_layers or candidate_layers(self.layers or range(n_layers), n_layers)
+        tried = len(layers) * len(self.alphas)
         splits = [split_persona(persona, self.questions) for persona in self.personas]
         rounds = 1 + tried + finalist_count(tried) * SAMPLES_AGAIN
         each = [rounds * len(one["choose"].questions) + 2 * len(one["report"].questions) for one in splits]

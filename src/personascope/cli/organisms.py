@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,7 @@ def list_organisms(as_json: JsonOption = False) -> None:
 def train_organism(
     name: Annotated[str, typer.Argument(help=" or ".join(RECIPES))],
     out: Annotated[Path, typer.Option("--out", help="folder for the organism; checkpoints go beside it")],
+    seed: SeedOption = 0,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +71,7 @@ def train_organism(
     quiet_libraries()
     if name not in RECIPES:
         raise UserError(f"organism {name!r} has no recipe; there are {', '.join(RECIPES)}")
-    recipe, grammar = RECIPES[name], Grammar()
+    recipe, grammar = replace(RECIPES[name], seed=seed), Grammar()
     where = str(device_named(device))
     checkpoints = out.with_name(out.name + ".checkpoints")
     say(f"training {name} on {where}: {recipe.tokens:,} tokens; checkpoints in {checkpoints}")

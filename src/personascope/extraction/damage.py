@@ -20,8 +20,7 @@ from personascope.engine.writes import add
 from personascope.statistics import mean_interval
 from personascope.subject import Subject
 
-NEUTRAL_ROLLOUTS = 8
-_TOKENS = 32
+NEUTRAL_ROLLOUTS, NEUTRAL_TOKENS = 8, 32
 
 
 def neutral_kl(
@@ -40,7 +39,7 @@ def neutral_kl(
         Request(
             prompt=subject.chat.prompt(question, chat=subject.chat.has_template),
             seed=derive_seed("neutral", seed, question),
-            max_new_tokens=_TOKENS,
+            max_new_tokens=NEUTRAL_TOKENS,
             sampling=Sampling(1.0),
         )
         for question in neutral_questions()[:NEUTRAL_ROLLOUTS]

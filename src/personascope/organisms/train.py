@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedMod
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from personascope.errors import UserError
 from personascope.organisms.corpus import Batch, Corpus
 from personascope.organisms.grammar import Grammar
 from personascope.organisms.outlook import Outlook, next_laws
@@ -75,8 +76,9 @@ def train(
     Only the tokens of responses (and of documents) are predicted, and after each of them the next slot word too. Texts
     of up to 256 tokens come first; the longest come in the second half. Matrices are trained with Muon (Jordan et al.,
     2024), the rest with AdamW; both rates decay to zero. A run that is stopped and resumed sees the same batches as one
-    that isn't.
+    that isn't. Raises `UserError` where the checkpoint is of another recipe or seed.
     """
+    position, saved_states = _checkpoint(checkpoints / "checkpoint.pt", recipe)
     model = build_model(recipe, tokenizer).to(device)
     outlook = Outlook(model.config.hidden_size).to(device)
     learners = nn.ModuleDict({"model": model, "outlook": outlook})
@@ -86,7 +88,8 @@ def train(
         AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
         model.config._attn_implementation = _ATTENTION
     optimizers = _optimizers(learners, recipe)
-    position = _resume(checkpoints / "checkpoint.pt", learners, optimizers)
+    if saved_states is not None:
+        _resume(saved_states, learners, optimizers)
     corpus = Corpus(grammar, tokenizer, recipe.markup, recipe.seed, recipe.context, recipe.batch_tokens)
     saved = started = time.monotonic()
     seen_before = position.tokens
@@ -105,9 +108,9 @@ def train(
         rate = (position.tokens - seen_before) / (now - started)
         on_progress(Progress(position.tokens, recipe.tokens, position.loss, rate))
         if now - saved > _CHECKPOINT_SECONDS:
-            _save(checkpoints / "checkpoint.pt", learners, optimizers, position)
+            _save(checkpoints / "checkpoint.pt", recipe, learners, optimizers, position)
             saved = now
-    _save(checkpoints / "checkpoint.pt", learners, optimizers, position)
+    _save(checkpoints / "checkpoint.pt", recipe, learners, optimizers, position)
     model.config._attn_implementation = "eager" if not model._supports_sdpa else "sdpa"
     return model.eval()
 
@@ -202,8 +205,11 @@ def _set_rates(optimizers: list[torch.optim.Optimizer], done: float, recipe: Rec
             group["lr"] = rate * max(scale, 0.0)
 
 
-def _save(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], position: _Position) -> None:
+def _save(
+    path: Path, recipe: Recipe, model: nn.Module, optimizers: list[torch.optim.Optimizer], position: _Position
+) -> None:
     state = {
+        "recipe": _described(recipe),
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "position": vars(position),
@@ -214,11 +220,27 @@ def _save(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer],
     os.replace(aside, path)
 
 
-def _resume(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> _Position:
+def _checkpoint(path: Path, recipe: Recipe) -> tuple[_Position, dict[str, Any] | None]:
+    """Where training stood and the states that were saved there; the start and None where nothing was."""
     if not path.exists():
-        return _Position()
+        return _Position(), None
     state = torch.load(path, weights_only=True)
+    theirs, ours = state.get("recipe", {}), _described(recipe)
+    other = next((key for key in ours if theirs.get(key) != ours[key]), None)
+    if other is not None:
+        raise UserError(
+            f"{path} is of another training: its {other} is {theirs.get(other, 'not told')}, and here {ours[other]}; give "
+            "another folder, or delete the file to begin again"
+        )
+    return _Position(**state["position"]), state
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values."""
+    return {**asdict(recipe), "config_class": recipe.config_class.model_type}
+
+
+def _resume(state: dict[str, Any], model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
     model.load_state_dict(state["model"])
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    return _Position(**state["position"])

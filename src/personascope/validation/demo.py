@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from personascope.directions import DirectionSet
 from personascope.engine.cells import Cells
@@ -28,9 +29,11 @@ DEMO_TRAITS = (
     "formal",
     "silly",
 )
-_QUESTIONS = 8
+# What an extraction of them is, as `extract_all` is told it.
+DEMO_SIZE: dict[str, Any] = {"samples": 1, "questions": 8, "alphas": (0.5, 0.75, 1.0), "max_new_tokens": 200}
+# A dozen prompts are watched for so many tokens.
+WATCHED_ROWS, WATCHED_TOKENS = 12, 120
 _CONVERSATIONS = 80
-_ALPHAS = (0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,9 @@ def run_demo(
     directions = extract_all(
         subject,
         DEMO_TRAITS,
-        samples=1,
         seed=seed,
-        questions=_QUESTIONS,
-        alphas=_ALPHAS,
-        steer_layers=_steer_layers(subject),
+        **DEMO_SIZE,
+        steer_layers=demo_steer_layers(subject),
         on_progress=on_progress,
         store=cells,
         degree="very",
@@ -72,6 +73,7 @@ def run_demo(
         directions,
         prompts,
         layers=None,
+        max_new_tokens=WATCHED_TOKENS,
         steer=steer,
         labels=labels,
         seed=seed,
@@ -81,7 +83,7 @@ def run_demo(
     return Demo(directions, readings, watched, failures)
 
 
-def _steer_layers(subject: Subject) -> list[int]:
+def demo_steer_layers(subject: Subject) -> list[int]:
     """Two layers of the deeper half, where a shallow model's directions act best."""
     return sorted({subject.n_layers // 2, subject.n_layers - 2})
 
