@@ -1,4 +1,7 @@
-"""Steps of a fixed shape: recorded and replayed on a GPU, run as they are on a CPU. Either way they give what others do."""
+"""Steps of a fixed shape: recorded and replayed on a GPU, run as they are on a CPU. Either way they give what others do.
+
+Without a GPU, recording and replaying are tested by a tape that has a CUDA graph's semantics.
+"""
 
 import weakref
 from typing import Any, ClassVar
@@ -8,7 +11,8 @@ import torch
 import transformers as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zoo import CONFIGS, VOCABULARY, byte_tokenizer, tiny_subject
+from tape import Tape
+from zoo import CONFIGS, DEVICE, VOCABULARY, byte_tokenizer, tiny_subject
 
 import personascope as ps
 from personascope.engine import recording
@@ -29,24 +33,25 @@ def direction(subject: Subject, layer: int, name: str) -> ps.Direction:
     return ps.Direction(torch.randn(subject.hidden_size, generator=draw), layer, name)
 
 
-def requests(subject: Subject, lengths: list[int]) -> list[Request]:
-    """Rows that differ in length, writes and what is watched."""
+def requests(subject: Subject, lengths: list[int], shift: int = 0, window: int = 1) -> list[Request]:
+    """Rows that differ in length, writes and what is watched. shift, window: who has which of them, and for how long."""
     one, two = direction(subject, 1, "one"), direction(subject, 2, "two")
     writes: list[tuple[ps.engine.Write, ...]] = [
         (),
-        (ps.add(one, 0.7), ps.add(two, -0.5, tokens="response[1:5]")),
+        (ps.add(one, 0.7), ps.add(two, -0.5, tokens=f"response[{window}:{window + 4}]")),
         (ps.cap(one, floor=0.5, ceiling=1.5),),
         (ps.ablate(two), ps.add(two, 0.3), ps.replace(one, 1.0, tokens="sampling[2:]")),
+        (ps.add(one, -1.0, tokens=f"response[:{window}]"), ps.add(two, 1.0, tokens=f"response[{window}:]")),
     ]
-    watch: list[tuple[ps.Direction, ...]] = [(), (one, two), (two, one, direction(subject, 3, "three"))]
+    watch: list[tuple[ps.Direction, ...]] = [(), (one, two), (two, one, direction(subject, 0, "three"))]
     return [
         Request(
             subject.chat.prompt(PROMPTS[number % len(PROMPTS)]),
             number,
             length,
             Sampling(0.0 if number % 4 == 3 else 1.0),
-            writes=writes[number % len(writes)],
-            watch=watch[number % len(watch)],
+            writes=writes[(number + shift) % len(writes)],
+            watch=watch[(number * (1 + shift)) % len(watch)],
             suppress_eos=number % 2 == 0,
             logprobs=VOCABULARY,
             reads=number % 5 == 4,
@@ -83,6 +88,29 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "_ROWS", 4)
 
 
+@pytest.fixture(params=["as they are", "recorded"])
+def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How steps of a fixed shape are run; on a GPU they are recorded there."""
+    if request.param == "recorded" and DEVICE != "cpu":
+        pytest.skip("recorded by the GPU itself")
+    if request.param == "recorded":
+        monkeypatch.setattr(recording.Recording, "record", record)
+        monkeypatch.setattr(recording, "_records", lambda subject: True)
+        monkeypatch.setattr(recording.Recorder, "_where", lambda self: (None, None))
+    return str(request.param)
+
+
+def record(self: Any, stream: object, pool: object) -> None:
+    """A step's calls on a tape, and not one of them made."""
+    tape = Tape()
+    with pytest.MonkeyPatch.context() as patch:
+        # So that transformers does as it does while a GPU records.
+        patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        tape.record(self._run)
+    tape.kept = [one for one in (self.logits, self.read) if one is not None]
+    self._graph = tape
+
+
 @pytest.fixture
 def replayed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each step whether it was one of a fixed shape."""
@@ -98,20 +126,21 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return steps
 
 
-def test_rows_are_what_they_are_without_recordings(zoo_subject: Subject, narrow: None, replayed: list[bool]) -> None:
+def test_rows_are_what_they_are_without_recordings(
+    zoo_subject: Subject, narrow: None, steps: str, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = requests(zoo_subject, [5, 12, 30, 9, 17, 3, 21, 8])
     # Leaves hooks of transformers' own on the model.
     ids = torch.tensor([[5, 6]], device=zoo_subject.input_device)
     zoo_subject.model(input_ids=ids, output_hidden_states=True)
+    monkeypatch.setattr(zoo_subject, "replays", True)
     for size in (3, 8):
         expected = run(zoo_subject, rows, False, batch_size=size)
-        found = run(zoo_subject, rows, True, batch_size=size)
-        for ours, theirs in zip(found, expected, strict=True):
+        for ours, theirs in zip(run_requests(zoo_subject, rows, batch_size=size), expected, strict=True):
             alike(ours, theirs)
     assert any(replayed)
-    if zoo_subject.input_device.type == "cuda":
-        # What needs the GPU: that nothing fell back on its way.
-        assert zoo_subject.replays is recording.may_record(zoo_subject)
+    # Nothing fell back on its way.
+    assert zoo_subject.replays is (recording.may_record(zoo_subject) if DEVICE != "cpu" else True)
 
 
 def test_means_are_read_as_ever(subject: Subject) -> None:
@@ -126,15 +155,25 @@ def test_means_are_read_as_ever(subject: Subject) -> None:
     st.integers(1, 9),
     st.sampled_from([4, 16, 256]),
     st.sampled_from([1, 2, 16]),
+    st.integers(0, 4),
+    st.integers(1, 12),
 )
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_that_come_and_go(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch, lengths: list[int], size: int, columns: int, rows: int
+    subject: Subject,
+    steps: str,
+    monkeypatch: pytest.MonkeyPatch,
+    lengths: list[int],
+    size: int,
+    columns: int,
+    rows: int,
+    shift: int,
+    window: int,
 ) -> None:
     monkeypatch.setattr(recording, "_COLUMNS", columns)
     monkeypatch.setattr(recording, "_ROWS", rows)
     monkeypatch.setattr(recording, "_MOST", 3)
-    asked = requests(subject, lengths)
+    asked = requests(subject, lengths, shift, window)
     for ours, theirs in zip(
         run(subject, asked, True, batch_size=size), run(subject, asked, False, batch_size=size), strict=True
     ):
@@ -142,7 +181,9 @@ def test_rows_that_come_and_go(
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_a_row_that_goes_non_finite_fails_alone_and_leaves_nothing_behind(subject: Subject, size: int) -> None:
+def test_a_row_that_goes_non_finite_fails_alone_and_leaves_nothing_behind(
+    subject: Subject, steps: str, size: int
+) -> None:
     """Its slot is taken by shorter rows, which run beside what it left there."""
     bad = ps.Direction(torch.full((subject.hidden_size,), 1e38), 1, "bad")
     rows = requests(subject, [6, 20, 9, 14, 30, 12])
@@ -163,7 +204,9 @@ def everywhere(subject: Subject, hook: Any) -> Any:
 
 
 @pytest.mark.parametrize("register", [on_a_module, everywhere])
-def test_with_hooks_of_others_nothing_is_replayed(subject: Subject, replayed: list[bool], register: Any) -> None:
+def test_with_hooks_of_others_nothing_is_replayed(
+    subject: Subject, steps: str, replayed: list[bool], register: Any
+) -> None:
     called = []
     handle = register(subject, lambda *_: called.append(1))
     try:
@@ -177,7 +220,7 @@ def test_with_hooks_of_others_nothing_is_replayed(subject: Subject, replayed: li
 
 
 def test_steps_of_both_kinds_take_turns(
-    subject: Subject, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
+    subject: Subject, steps: str, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under one plan: every third step somebody else has a hook on the model."""
     rows = requests(subject, [25, 14, 25])
