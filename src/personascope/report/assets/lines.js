@@ -26,7 +26,23 @@ function series(line, style) {
   ];
 }
 
-function option({ lines, xName, xMin, xMax, yName, yMin, yMax, marked }, style) {
+// A legend's items, as echarts lays them out: an icon, a gap, the name, a gap, as many lines as they take.
+const ICON = 18, ITEM_GAP = 10, LEGEND_LINE = 22;
+
+function legendHeight(names, width) {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = "12px sans-serif";
+  let taken = 0, rows = 1;
+  for (const name of names) {
+    const item = ICON + 5 + pen.measureText(name).width;
+    if (taken && taken + item > width) [taken, rows] = [0, rows + 1];
+    taken += item + ITEM_GAP;
+  }
+  return rows * LEGEND_LINE;
+}
+
+function option({ lines, xName, xMin, xMax, yName, yMin, yMax, marked }, style, width) {
+  const names = [...new Set(lines.map((line) => line.name))];
   const xs = [...new Set(lines.flatMap((line) => line.points.map(([x]) => x)))].sort((a, b) => a - b);
   const axis = { axisLine: { lineStyle: { color: style.line } }, axisLabel: { color: style.soft }, nameTextStyle: { color: style.soft } };
   const all = lines.flatMap((line) => series(line, style));
@@ -38,8 +54,8 @@ function option({ lines, xName, xMin, xMax, yName, yMin, yMax, marked }, style) 
   }
   return {
     animation: false,
-    grid: { left: 44, right: 16, top: 54, bottom: 34 },
-    legend: { data: [...new Set(lines.map((line) => line.name))], textStyle: { color: style.ink, fontSize: 12 }, top: 0, left: 0, itemWidth: 18 },
+    grid: { left: 44, right: 16, top: legendHeight(names, width) + 32, bottom: 34 },
+    legend: { data: names, textStyle: { color: style.ink, fontSize: 12 }, top: 0, left: 0, padding: 5, itemWidth: ICON, itemGap: ITEM_GAP },
     tooltip: { trigger: "axis", valueFormatter: (value) => (Array.isArray(value) ? value[1] : value)?.toPrecision?.(3) ?? "–" },
     xAxis: { type: "value", min: xMin ?? xs[0], max: xMax ?? xs.at(-1), name: xName, nameLocation: "middle", nameGap: 20, splitLine: { show: false }, minInterval: xName === "layer" ? 1 : 0, ...axis },
     yAxis: { type: "value", min: yMin, max: yMax, name: yName, splitLine: { lineStyle: { color: style.line } }, ...axis },
@@ -52,9 +68,14 @@ function option({ lines, xName, xMin, xMax, yName, yMin, yMax, marked }, style) 
 export function Lines({ label, theme, ...what }) {
   const box = useRef(null);
   const chart = useRef(null);
+  const draw = useRef(null);
+  draw.current = () => chart.current.setOption(option(what, palette(), box.current.clientWidth - 10), { notMerge: true });
   useEffect(() => {
     chart.current = echarts.init(box.current, null, { renderer: "canvas" });
-    const resize = new ResizeObserver(() => chart.current.resize());
+    const resize = new ResizeObserver(() => {
+      chart.current.resize();
+      draw.current();
+    });
     resize.observe(box.current);
     return () => {
       resize.disconnect();
@@ -62,7 +83,7 @@ export function Lines({ label, theme, ...what }) {
     };
   }, []);
   useEffect(() => {
-    chart.current.setOption(option(what, palette()), { notMerge: true });
+    draw.current();
   }, [JSON.stringify(what), theme]);
   return html`<div class="chart" role="img" aria-label=${label} data-least=${what.yMin}><div class="canvas" ref=${box}></div></div>`;
 }
