@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -69,7 +70,9 @@ class Tape(TorchDispatchMode):
     def record(self, step: Callable[[], object]) -> None:
         """Take down what a step does."""
         try:
-            with self:
+            with self, pytest.MonkeyPatch.context() as patch:
+                for name in ("cpu", "tolist", "numpy", "item"):
+                    patch.setattr(Tensor, name, _refused)
                 step()
         finally:
             for whole, before in self._before.values():
@@ -89,6 +92,10 @@ class Tape(TorchDispatchMode):
         for memory, one in self._made.items():
             if memory not in kept and one.is_floating_point():
                 _whole(one).fill_(float("nan"))
+
+
+def _refused(tensor: Tensor, *args: Any) -> None:
+    raise RuntimeError("operation not permitted when stream is capturing: numbers asked of the GPU")
 
 
 def _memory(tensor: Tensor) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import linear
-from zoo import byte_tokenizer, tiny_model
+from zoo import byte_tokenizer, tiny_model, tiny_subject
 
 import personascope as ps
 from personascope.engine import products as module
@@ -136,3 +136,27 @@ def test_half_precision_and_other_libraries_are_left_to_pytorch(
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
     with products(cpu_subject):
         assert not any("forward" in vars(layer) for layer in cpu_subject.model.modules())
+
+
+@pytest.mark.parametrize("how", ["the whole", "wrapped", "its parts"])
+def test_a_compiled_model_is_compiled_once(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = tiny_subject("llama")
+    compiled: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    if how == "the whole":
+        subject.model.compile(backend=backend)
+    elif how == "wrapped":
+        monkeypatch.setattr(subject, "model", torch.compile(subject.model, backend=backend))
+    else:
+        for layer in subject.layers:
+            layer.mlp.compile(backend=backend)  # type: ignore[operator]
+    inputs = {"input_ids": torch.tensor([[5, 6, 7]]), "use_cache": False}
+    counts = []
+    for _ in range(4):
+        run(subject, inputs, {})
+        counts.append(len(compiled))
+    assert counts[0] and len(set(counts)) == 1

@@ -60,6 +60,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(name: str, tmp_path: Path, mo
         with pytest.raises(UserError, match=said):
             training.train(other, grammar, tokenizer, tmp_path / "halves")
 
+    again: list[float] = []
+    training.train(recipe, grammar, tokenizer, tmp_path / "halves", on_progress=lambda now: again.append(now.loss))
+    assert again == [pytest.approx(losses[-1], rel=1e-3)], "trained already, it says what it came to"
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "checkpoint.pt").write_bytes((tmp_path / "halves" / "checkpoint.pt").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be read"):
+        training.train(recipe, grammar, tokenizer, tmp_path / "broken")
+
     save_organism(tmp_path / "saved", recipe, grammar, tokenizer, resumed, {"loss": losses[-1]})
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     assert model.dtype == torch.float32

@@ -29,8 +29,10 @@ def products(subject: Subject) -> Iterator[None]:
         subject.input_device.type == "cpu" and subject.dtype == torch.float32 and torch.backends.mkl.is_available()
     )
     # Who has put a forward of their own there, or made another kind of layer of it, keeps that.
-    layers = _layers(subject.base) if is_ours else []
-    ours = [layer for layer in layers if type(layer) is nn.Linear and "forward" not in vars(layer)]
+    parts = _parts(subject.base) if is_ours else []
+    if any(_is_compiled(part) for part in (subject.model, subject.base, *parts)):
+        parts = []
+    ours = [part for part in parts if type(part) is nn.Linear and "forward" not in vars(part)]
     try:
         for layer in ours:
             vars(layer)["forward"] = partial(_forward, layer)
@@ -40,14 +42,20 @@ def products(subject: Subject) -> Iterator[None]:
             vars(layer).pop("forward", None)
 
 
-_LAYERS: WeakKeyDictionary[nn.Module, list[nn.Linear]] = WeakKeyDictionary()
+_PARTS: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
 
 
-def _layers(model: nn.Module) -> list[nn.Linear]:
-    """The linear layers that a model had when it first ran: found once, since looking takes as long as a small step."""
-    if model not in _LAYERS:
-        _LAYERS[model] = [layer for layer in model.modules() if type(layer) is nn.Linear]
-    return _LAYERS[model]
+def _parts(model: nn.Module) -> list[nn.Module]:
+    """The modules in a model when it first ran: found once, since looking takes as long as a small step."""
+    if model not in _PARTS:
+        # Not the model itself, which this would keep alive.
+        _PARTS[model] = [part for part in model.modules() if part is not model]
+    return _PARTS[model]
+
+
+def _is_compiled(part: nn.Module) -> bool:
+    """Whether torch.compile has a module: it would compile it again for each forward that is new to it."""
+    return part._compiled_call_impl is not None or "_orig_mod" in part._modules
 
 
 def _forward(layer: nn.Linear, input: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -110,6 +111,9 @@ def train(
         if now - saved > _CHECKPOINT_SECONDS:
             _save(checkpoints / "checkpoint.pt", recipe, learners, optimizers, position)
             saved = now
+    if position.tokens == seen_before:
+        # It was trained to its end before.
+        on_progress(Progress(position.tokens, recipe.tokens, position.loss, 0.0))
     _save(checkpoints / "checkpoint.pt", recipe, learners, optimizers, position)
     model.config._attn_implementation = "eager" if not model._supports_sdpa else "sdpa"
     return model.eval()
@@ -224,13 +228,16 @@ def _checkpoint(path: Path, recipe: Recipe) -> tuple[_Position, dict[str, Any] |
     """Where training stood and the states that were saved there; the start and None where nothing was."""
     if not path.exists():
         return _Position(), None
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); delete it to begin again") from error
     theirs, ours = state.get("recipe", {}), _described(recipe)
-    other = next((key for key in ours if theirs.get(key) != ours[key]), None)
+    other = next((key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)), None)
     if other is not None:
         raise UserError(
-            f"{path} is of another training: its {other} is {theirs.get(other, 'not told')}, and here {ours[other]}; give "
-            "another folder, or delete the file to begin again"
+            f"{path} is of another training: its {other} is {theirs.get(other, 'not told')}, and here "
+            f"{ours.get(other, 'there is none')}; give another folder, or delete the file to begin again"
         )
     return _Position(**state["position"]), state
 
