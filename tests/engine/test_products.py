@@ -153,7 +153,7 @@ def test_a_compiled_model_is_compiled_once(how: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(subject, "model", torch.compile(subject.model, backend=backend))
     else:
         for layer in subject.layers:
-            layer.mlp.compile(backend=backend)  # type: ignore[operator]
+            layer.mlp.compile(backend=backend)
     inputs = {"input_ids": torch.tensor([[5, 6, 7]]), "use_cache": False}
     counts = []
     for _ in range(4):

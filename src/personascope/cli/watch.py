@@ -121,11 +121,8 @@ def watch_command(
     }
     prompts_given = [[record.prompt, record.response] for record in records]
     extent = {"prompts": prompts_given, "verify": verify_with}
-    path = (
-        out
-        or Path("runs")
-        / f"watch-{cell_key(model=subject.describe(), prompts=prompts_given, seed=seed, **identity)[:8]}"
-    )
+    key = cell_key(model=subject.describe(), prompts=prompts_given, seed=seed, **identity)
+    path = out or Path("runs") / f"watch-{key[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "watch", config, subject.describe(), seed)
     with folder.running(), progress() as advance:

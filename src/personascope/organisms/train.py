@@ -53,7 +53,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> PreTraine
         pad_token_id=tokenizer.pad_token_id,
         **recipe.architecture,
     )
-    torch.manual_seed(recipe.seed)
+    # PyTorch takes no larger ones.
+    torch.manual_seed(recipe.seed % 2**63)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for module in model.modules():
         if isinstance(module, nn.Embedding):
