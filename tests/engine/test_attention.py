@@ -1,6 +1,7 @@
-"""Attention that is asked in parts gives what it gives as a whole."""
+"""Attention that is asked in parts, or for several heads at once, gives what it gives as models ask it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from zoo import VOCABULARY, tiny_subject
 
 from personascope.engine import attention
-from personascope.engine.attention import Part, attending, parts
+from personascope.engine.attention import Part, attending, parts, together
 from personascope.engine.choose import Sampling
 from personascope.engine.generate import run_requests
 from personascope.engine.rows import Request
@@ -69,6 +70,87 @@ def test_a_model_that_leaves_out_old_columns_is_cut_where_rows_begin() -> None:
     with attending(cut, 9):
         found, _ = ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask)
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+SHARED = ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral", "phi3", "olmo2", "mixtral"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_heads_that_share_keys_are_asked_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In steps of a fixed shape, on sliding windows and soft caps too."""
+    subject = tiny_subject(name)
+    monkeypatch.setattr(subject, "replays", True)
+    monkeypatch.setattr(attention, "_TOGETHER", attention._Together())
+    asked: list[tuple[int, ...]] = []
+
+    def spy(real: Any, way: Any, module: Any, query: torch.Tensor, *args: Any, **settings: Any) -> Any:
+        def count(module: Any, query: torch.Tensor, *args: Any, **settings: Any) -> Any:
+            asked.append(tuple(query.shape[1:3]))
+            return real(module, query, *args, **settings)
+
+        # What it found out is known by the function.
+        count = kept.setdefault(id(real), count)
+        return way.ask(count, module, query, *args, **settings)
+
+    kept: dict[int, Any] = {}
+    swap = attention._swap(subject)
+    monkeypatch.setattr(swap, "_ours", spy)
+    rows = [
+        Request(subject.chat.prompt(text), number, 12, Sampling(1.0), logprobs=VOCABULARY)
+        for number, text in enumerate(["Who are you?", "a", "Tell me, in some more words than the window holds."])
+    ]
+    found = run_requests(subject, rows)
+    # Once both ways, then together.
+    heads = 4 // 2
+    assert asked[:2] == [(4, 1), (2, heads)] and set(asked[1:]) == {(2, heads)}
+    monkeypatch.setattr(subject, "replays", False)
+    for ours, theirs in zip(found, run_requests(subject, rows), strict=True):
+        assert ours.response_ids == theirs.response_ids
+        for one, other in zip(ours.logprobs, theirs.logprobs, strict=True):
+            assert one.chosen == pytest.approx(other.chosen, abs=1e-5)
+
+
+class Sharing(torch.nn.Module):
+    num_key_value_groups = 2
+
+
+def with_sinks(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any) -> Any:
+    """Attention that gives every head something of its own."""
+    groups = module.num_key_value_groups
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    weights = query @ key.mT + torch.arange(query.shape[1])[:, None, None]
+    weights = torch.cat([weights, torch.zeros_like(weights[..., :1])], -1).softmax(-1)[..., :-1]
+    return (weights @ value).transpose(1, 2), weights
+
+
+def plain(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> Any:
+    groups = module.num_key_value_groups
+    weights = (query @ key.repeat_interleave(groups, 1).mT + mask).softmax(-1)
+    return (weights @ value.repeat_interleave(groups, 1)).transpose(1, 2), weights
+
+
+@pytest.mark.parametrize("kind", [plain, with_sinks])
+@pytest.mark.parametrize("masks", [1, 4])
+def test_attention_that_tells_heads_apart_is_asked_as_ever(kind: Any, masks: int) -> None:
+    way, draw = attention._Together(), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        query, key, value = (torch.randn(3, heads, size, 8, generator=draw) for heads, size in ((4, 1), (2, 5), (2, 5)))
+        mask = torch.randn(3, masks, 1, 5, generator=draw)
+        expected, found = kind(Sharing(), query, key, value, mask), way.ask(kind, Sharing(), query, key, value, mask)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-6)
+    assert list(way._tried.values()) == [kind is plain]
+
+
+def test_cudnn_is_back_afterwards() -> None:
+    was = torch.backends.cuda.cudnn_sdp_enabled()
+    subject = tiny_subject("llama")
+    with suppress(ZeroDivisionError), together(subject):
+        with together(subject):
+            pass
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        raise ZeroDivisionError
+    assert torch.backends.cuda.cudnn_sdp_enabled() is was
 
 
 def test_less_is_read_and_an_error_puts_everything_back(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_a_compiled_model_is_compiled_once(how: str, monkeypatch: pytest.MonkeyP
     else:
         for layer in subject.layers:
             layer.mlp.compile(backend=backend)
-    inputs = {"input_ids": torch.tensor([[5, 6, 7]]), "use_cache": False}
+    inputs = {"input_ids": torch.tensor([[5, 6, 7]], device=subject.input_device), "use_cache": False}
     counts = []
     for _ in range(4):
         run(subject, inputs, {})

@@ -1,9 +1,12 @@
-"""Attention of rows of very different lengths, each over about as many columns as it has."""
+"""Attention of a step asked otherwise than models ask it: rows of very different lengths each over about as many columns as
+they have, and heads that share keys together."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from personascope.engine.batches import cuts
 from personascope.engine.swap import Swap
+from personascope.subject import Subject
 
 # What another call costs, in bytes of keys and values that could be read meanwhile: 40 µs at 16 GB/s, as measured.
 _CALL_BYTES = 640_000
@@ -44,41 +48,168 @@ def attending(cut: Sequence[Part], columns: int) -> AbstractContextManager[None]
     return nullcontext() if len(cut) < 2 else _SDPA.on(_Cut(cut, columns))
 
 
+@contextmanager
+def together(subject: Subject) -> Iterator[None]:
+    """While it lasts, a model's attention of a step is asked once for all heads that share keys, in this thread: transformers
+    copies keys and values for every head, and reads and writes several times what the step would. The first time of a model
+    both are tried, and where they differ it is asked as ever. cuDNN's attention, which takes half a second to get ready for
+    every number of columns, is not used."""
+    with _swap(subject).on(_TOGETHER), _WITHOUT_CUDNN:
+        yield
+
+
+def _swap(subject: Subject) -> "Swap[_Asking]":
+    file = type(subject.layers[0]).__module__
+    own = vars(sys.modules[file])
+    if subject.text_config._attn_implementation != "eager" or "eager_attention_forward" not in own:
+        return _SDPA
+    return _EAGER.setdefault(file, Swap[_Asking](own, "eager_attention_forward", _ask))
+
+
+class _Asking(Protocol):
+    """Another way to ask a function of transformers' for attention."""
+
+    def ask(
+        self,
+        real: Callable[..., tuple[Tensor, Any]],
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **settings: Any,
+    ) -> tuple[Tensor, Any]:
+        """query: [rows, heads, tokens, size]; key, value: [rows, heads that have keys, columns, size]."""
+
+
 @dataclass(frozen=True)
 class _Cut:
+    """In parts of rows."""
+
     parts: Sequence[Part]
     columns: int
 
-
-def _attend(
-    real: Callable[..., tuple[Tensor, Any]],
-    cut: _Cut,
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **settings: Any,
-) -> tuple[Tensor, Any]:
-    """What transformers' function for PyTorch's attention gives, in parts."""
-    rows, _, tokens, _ = query.shape
-    is_step = tokens == 1 and rows == cut.parts[-1].rows.stop
-    if (
-        not is_step
-        or attention_mask is None
-        or len(attention_mask) != rows
-        or settings.get("position_bias") is not None
-    ):
-        return real(module, query, key, value, attention_mask, **settings)
-    # A model may have left out the oldest columns, which no row of a window sees.
-    gone, out = cut.columns - key.shape[2], []
-    for part in cut.parts:
-        rest = slice(max(0, part.start - gone), None)
-        seen = attention_mask[part.rows, ..., rest]
-        out.append(
-            real(module, query[part.rows], key[part.rows, :, rest], value[part.rows, :, rest], seen, **settings)[0]
-        )
-    return torch.cat(out), None
+    def ask(
+        self,
+        real: Callable[..., tuple[Tensor, Any]],
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **settings: Any,
+    ) -> tuple[Tensor, Any]:
+        rows, _, tokens, _ = query.shape
+        is_step = tokens == 1 and rows == self.parts[-1].rows.stop
+        if (
+            not is_step
+            or attention_mask is None
+            or len(attention_mask) != rows
+            or settings.get("position_bias") is not None
+        ):
+            return real(module, query, key, value, attention_mask, **settings)
+        # A model may have left out the oldest columns, which no row of a window sees.
+        gone, out = self.columns - key.shape[2], []
+        for part in self.parts:
+            rest = slice(max(0, part.start - gone), None)
+            seen = attention_mask[part.rows, ..., rest]
+            out.append(
+                real(module, query[part.rows], key[part.rows, :, rest], value[part.rows, :, rest], seen, **settings)[0]
+            )
+        return torch.cat(out), None
 
 
-_SDPA = Swap[_Cut](ALL_ATTENTION_FUNCTIONS, "sdpa", _attend)
+class _Together:
+    """Heads that share keys and values as if they were tokens of one head, since else each gets a copy of them."""
+
+    def __init__(self) -> None:
+        # Whether it gives the same, by function and kind of module.
+        self._tried: dict[object, bool] = {}
+
+    def ask(
+        self,
+        real: Callable[..., tuple[Tensor, Any]],
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **settings: Any,
+    ) -> tuple[Tensor, Any]:
+        rows, heads, tokens, size = query.shape
+        own = key.shape[1]
+        as_it_is = (module, query, key, value, attention_mask)
+        may_be = tokens == 1 and own < heads == own * (heads // own) and attention_mask is not None
+        if not may_be or settings.get("position_bias") is not None:
+            return real(*as_it_is, **settings)
+        kind = real, type(module), query.dtype
+        if not self._tried.get(kind, True):
+            return real(*as_it_is, **settings)
+        assert attention_mask is not None
+        mask = attention_mask if attention_mask.shape[1] == 1 else attention_mask.reshape(rows, own, heads // own, -1)
+
+        def together() -> tuple[Tensor, Any]:
+            out, weights = real(_Alone(module), query.reshape(rows, own, -1, size), key, value, mask, **settings)
+            weights = weights.reshape(rows, heads, 1, -1) if isinstance(weights, Tensor) else weights
+            return out.transpose(1, 2).reshape(rows, 1, heads, -1), weights
+
+        if kind in self._tried:
+            return together()
+        expected, weights = real(*as_it_is, **settings)
+        if query.is_cuda and torch.cuda.is_current_stream_capturing():
+            return expected, weights
+        self._tried[kind] = _gives(expected, together)
+        return expected, weights
+
+
+def _gives(expected: Tensor, function: Callable[[], tuple[Tensor, Any]]) -> bool:
+    """Whether a function gives the same, but for rounding."""
+    try:
+        found = function()[0]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    near = 1e-4 if expected.dtype == torch.float32 else 0.03
+    slack = near * float(expected.float().abs().nan_to_num(0, 0, 0).max())
+    return found.shape == expected.shape and torch.allclose(found, expected, near, slack, equal_nan=True)
+
+
+class _Alone:
+    """An attention module all of whose heads have keys of their own."""
+
+    num_key_value_groups = 1
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _WithoutCuDNN:
+    """While any thread is inside, PyTorch does not choose cuDNN's attention."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._was = Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._was = torch.backends.cuda.cudnn_sdp_enabled()
+                torch.backends.cuda.enable_cudnn_sdp(False)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cuda.enable_cudnn_sdp(self._was)
+
+
+def _ask(real: Callable[..., tuple[Tensor, Any]], way: _Asking, *args: Any, **settings: Any) -> tuple[Tensor, Any]:
+    return way.ask(real, *args, **settings)
+
+
+_SDPA = Swap[_Asking](ALL_ATTENTION_FUNCTIONS, "sdpa", _ask)
+# By the file of a model, its own attention.
+_EAGER: dict[str, Swap[_Asking]] = {}
+_TOGETHER, _WITHOUT_CUDNN = _Together(), _WithoutCuDNN()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from personascope.engine.attention import attending
+from personascope.engine.attention import attending, together
 from personascope.engine.cache import Store
 from personascope.engine.forward import visitor
 from personascope.engine.hooks import run
@@ -69,8 +69,12 @@ class Passes:
         if self.subject.takes_positions:
             inputs["position_ids"] = torch.tensor([[row.ran] for row in rows], device=device)
         # On a GPU it is the calls that take time.
-        is_cut = device.type == "cpu" and mask is not None
-        with attending(self._store.parts() if is_cut else (), 0 if mask is None else mask.shape[1]):
+        way = (
+            together(self.subject)
+            if device.type == "cuda"
+            else attending(() if mask is None else self._store.parts(), 0 if mask is None else mask.shape[1])
+        )
+        with way:
             return self._run(inputs, plan, None)
 
     def wholes(self, rows: Sequence[Row], plan: Plan) -> Passed:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from personascope.engine.attention import together
 from personascope.engine.forward import visitor
 from personascope.engine.hooks import run
 from personascope.engine.plan import Plan
@@ -50,6 +51,7 @@ class Recording:
     logits: Tensor | None = None
     read: Tensor | None = None
     plan: Plan | None = None
+    moves: int = 0
     is_warm: bool = False
     _graph: torch.cuda.CUDAGraph | None = field(default=None, repr=False)
 
@@ -75,7 +77,7 @@ class Recording:
         self.mask.copy_((columns >= starts[:, None]) & (columns < end))
         self.positions.copy_(torch.tensor([[row.ran] for row in rows] + [[0]] * free, device=device))
         self.end.fill_(end)
-        self.plan = plan
+        self.plan, self.moves = plan, store.moves
 
     def step(self, tokens: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """[rows, vocabulary] float32, the logits after each row's next token; and [rows, 1, columns], what was read."""
@@ -121,7 +123,8 @@ class Recording:
             inputs["position_ids"] = self.positions
         readers = [] if self.projections is None else [self.projections]
         layers = {*self.tables, *(layer for reader in readers for layer in reader.layers)}
-        output = run(self.subject, inputs, {layer: visitor(layer, readers, self.tables) for layer in layers})
+        with together(self.subject):
+            output = run(self.subject, inputs, {layer: visitor(layer, readers, self.tables) for layer in layers})
         self.logits = output.logits[:, -1].float()
         self.read = None if self.projections is None else self.projections.gathered()
         self.end += 1
@@ -202,7 +205,7 @@ class Recorder:
         if any(len(one.flat) for one in plan.places) or self._is_hooked():
             return None
         recording = self._recording(len(rows), plan)
-        if recording is not last or recording.plan is not plan:
+        if recording is not last or recording.plan is not plan or recording.moves != self.store.moves:
             recording.load(plan, rows, self.store)
         if recording.is_warm and not recording.is_recorded and _records(self.subject):
             try:
@@ -230,7 +233,7 @@ class Recorder:
         )
 
     def _recording(self, rows: int, plan: Plan) -> Recording:
-        self.store.make_way(1)
+        self.store.make_way(1, (self.store.used // _COLUMNS + 1) * _COLUMNS)
         slots, width = self.store.shape
         size = min(slots, room(rows) if rows <= _ROWS else -(-rows // _ROWS) * _ROWS)
         columns = min(width, (self.store.columns.end // _COLUMNS + 1) * _COLUMNS)

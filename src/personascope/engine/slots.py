@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 from weakref import WeakMethod
 
@@ -12,7 +11,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from personascope.engine.attention import Part, parts
 
-_FIRST_COLUMNS = 128
+# Columns there are: at first, and in blocks of which.
+_FIRST_COLUMNS, _BLOCK = 128, 64
+# Columns to win, at least, and at least this part of those in use, for which rows are moved to the front.
+_LEAST_WON, _PART_WON = 32, 8
 
 
 @dataclass
@@ -74,19 +76,34 @@ class SlotLayer(CacheLayerMixin):
             make = pattern.new_zeros if now.is_exposed else pattern.new_empty
             new = make((slots, pattern.shape[1], columns, pattern.shape[3]))
             if old is not None and now.rows:
-                # Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero.
                 new[: now.rows, :, : now.begin - shift] = 0
                 new[: now.rows, :, now.begin - shift : now.end - shift] = old[: now.rows, :, now.begin : now.end]
             grown.append(new)
         self.keys, self.values = grown
 
-    def place(self, slots: slice, keys: Tensor, values: Tensor) -> None:
-        """A row's keys and values [heads, tokens, size] into each of some slots, ending where all rows end."""
+    def slide(self, shift: int) -> None:
+        """Move the columns in use left by `shift`, where they are."""
         assert self.keys is not None and self.values is not None
-        start = self.columns.end - keys.shape[1]
+        now = self.columns
+        begin, end = now.begin - shift, now.end - shift
+        for held in (self.keys, self.values):
+            held[: now.rows, :, begin:end] = held[: now.rows, :, now.begin : now.end].clone()
+            if now.is_exposed:
+                # What a row that is gone left there need not be numbers.
+                held[:, :, end : now.end] = 0
+
+    def clear(self, slots: slice) -> None:
+        """Zeros, since a masked column still meets a weight of zero, and zero times what was there must be zero."""
+        assert self.keys is not None and self.values is not None
+        for held in (self.keys, self.values):
+            held[slots, :, : self.columns.end] = 0
+
+    def place(self, slots: slice, keys: Tensor, values: Tensor) -> None:
+        """Rows' keys and values [rows, heads, tokens, size] into slots that are clear, ending where all rows end. A single
+        row goes into each of them."""
+        assert self.keys is not None and self.values is not None
         for held, new in ((self.keys, keys), (self.values, values)):
-            held[slots, :, :start] = 0
-            held[slots, :, start : self.columns.end] = new
+            held[slots, :, self.columns.end - keys.shape[2] : self.columns.end] = new
 
     def move(self, source: int, target: int) -> None:
         assert self.keys is not None and self.values is not None
@@ -136,12 +153,19 @@ def _held(layer: Any) -> tuple[Tensor, Tensor]:
     return layer.keys, layer.values
 
 
-def _runs(places: Sequence[int], lengths: Sequence[int], first: int) -> Iterator[tuple[slice, int, int]]:
-    """New rows from slot `first` on, those beside each other together that hold the same: their slots, place and length."""
-    for (place, length), run in groupby(zip(places, lengths, strict=True)):
-        stop = first + sum(1 for _ in run)
-        yield slice(first, stop), place, length
-        first = stop
+def _runs(places: Sequence[int], lengths: Sequence[int], first: int) -> Iterator[tuple[slice, slice, int]]:
+    """New rows from slot `first` on, those beside each other together that hold the same or are as long and beside each other
+    in what was run: their slots, their places there, and their length."""
+    begin = 0
+    while begin < len(places):
+        for step in (0, 1):
+            stop = begin + 1
+            while stop < len(places) and (places[stop] - places[stop - 1], lengths[stop]) == (step, lengths[begin]):
+                stop += 1
+            if stop > begin + 1:
+                break
+        yield slice(first + begin, first + stop), slice(places[begin], places[stop - 1] + 1), lengths[begin]
+        begin = stop
 
 
 class SlotStore:
@@ -157,13 +181,15 @@ class SlotStore:
         self.columns = _Columns()
         self.lengths: list[int] = []
         self.layers: list[SlotLayer] = []
+        # How often rows that are in have been moved to other columns.
+        self.moves = 0
         # Whom to tell before the slots are laid out anew: not kept alive by it.
         self.before_refit: WeakMethod[Any] | None = None
         self._expected = (0, 0)
         self._parts: list[Part] | None = None
 
     def expect(self, rows: int, columns: int) -> None:
-        self._expected = rows, columns
+        self._expected = rows, -(-columns // _BLOCK) * _BLOCK
 
     def for_prefill(self) -> dict[str, Any]:
         return {"past_key_values": DynamicCache(), "use_cache": True}
@@ -173,13 +199,14 @@ class SlotStore:
         if not self.layers:
             self.layers = [SlotLayer(self.columns) for _ in prefilled.layers]
         if not rows:
-            self.columns.begin = self.columns.end = 0
+            self.columns.begin = self.columns.end
         self._make_room(rows + len(lengths), max(lengths), prefilled)
         alike = list(_runs(places, lengths, rows))
         for layer, source in zip(self.layers, prefilled.layers, strict=True):
             keys, values = _held(source)
-            for slots, place, length in alike:
-                layer.place(slots, keys[place, :, :length], values[place, :, :length])
+            layer.clear(slice(rows, rows + len(lengths)))
+            for slots, places_, length in alike:
+                layer.place(slots, keys[places_, :, :length], values[places_, :, :length])
         self.lengths += lengths
         self.columns.rows = len(self.lengths)
         self._trim()
@@ -187,15 +214,15 @@ class SlotStore:
     def _make_room(self, rows: int, longest: int, pattern: Cache) -> None:
         """Slots and columns for the new rows: the batch ends no earlier than its longest row."""
         now = self.columns
-        slots = self.shape[0]
-        short = max(0, longest - now.end)
-        room = self.shape[1] - (now.end + short)
-        if rows > slots or room < 1 or short:
-            end = max(now.end - now.begin, longest)
-            width = self._grown(end + 1) if end >= self.shape[1] else self.shape[1]
-            self._refit(
-                max(rows, self._expected[0], 2 * slots) if rows > slots else slots, width, now.end - end, pattern
-            )
+        slots, width = self.shape
+        if rows <= slots and longest <= now.end < width:
+            return
+        end = max(now.end - now.begin, longest)
+        if rows <= slots and end < width:
+            self._slide(now.end - end)
+        else:
+            slots = max(rows, self._expected[0], 2 * slots) if rows > slots else slots
+            self._refit(slots, self._grown(end + 1) if end >= width else width, now.end - end, pattern)
 
     def _grown(self, used: int) -> int:
         """More columns than there are, for those in use and some to come: what is expected, if that is not far more."""
@@ -219,17 +246,33 @@ class SlotStore:
             tell()
         for index, layer in enumerate(self.layers):
             layer.fit(slots, columns, None if pattern is None else _held(pattern.layers[index]), shift)
+        self._moved(shift)
+
+    def _slide(self, shift: int) -> None:
+        for layer in self.layers:
+            layer.slide(shift)
+        self._moved(shift)
+
+    def _moved(self, shift: int) -> None:
         self.columns.begin -= shift
         self.columns.end -= shift
+        self.moves += 1
 
-    def make_way(self, count: int) -> None:
-        """Make sure of columns for `count` more tokens of every row."""
-        now = self.columns
-        if now.end + count > self.shape[1]:
-            used = now.end - now.begin
-            # What older rows left free at the front is used again before the batch grows.
-            columns = self.shape[1] if 2 * (used + count) <= self.shape[1] else self._grown(used + count)
-            self._refit(self.shape[0], columns, now.begin, None)
+    @property
+    def used(self) -> int:
+        """Columns of the longest row."""
+        return self.columns.end - self.columns.begin
+
+    def make_way(self, count: int, most: int | None = None) -> None:
+        """Make sure of columns for `count` more tokens of every row, among the first `most` where that can be had by moving
+        the rows to the front: what older rows left free there is used again before the batch grows."""
+        now, width = self.columns, self.shape[1]
+        if now.end + count <= min(most or width, width):
+            return
+        if now.begin >= max(_LEAST_WON, self.used // _PART_WON, count):
+            self._slide(now.begin)
+        elif now.end + count > width:
+            self._refit(self.shape[0], self._grown(self.used + count), now.begin, None)
 
     def fixed(self, rows: int, columns: int, end: Tensor) -> list[FixedLayer]:
         """The layers of a step whose shapes stay: the first slots and columns, in use or not; `end`: a number, the column
