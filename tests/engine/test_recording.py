@@ -5,6 +5,7 @@ Without a GPU, recording and replaying are tested by a tape that has a CUDA grap
 
 import weakref
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -15,11 +16,11 @@ from tape import Tape
 from zoo import CONFIGS, DEVICE, VOCABULARY, byte_tokenizer, tiny_subject
 
 import personascope as ps
-from personascope.engine import recording
+from personascope.engine import recorder, recording
 from personascope.engine.choose import Sampling
 from personascope.engine.edits import Edit
 from personascope.engine.generate import run_requests
-from personascope.engine.recording import masks_by_table
+from personascope.engine.recorder import masks_by_table
 from personascope.engine.rows import Generation, Request
 from personascope.engine.stream import RowStream
 from personascope.engine.tables import Table
@@ -84,8 +85,8 @@ def alike(ours: Generation, theirs: Generation) -> None:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of columns so small that short texts fill several."""
-    monkeypatch.setattr(recording, "_COLUMNS", 16)
-    monkeypatch.setattr(recording, "_ROWS", 4)
+    monkeypatch.setattr(recorder, "_COLUMNS", 16)
+    monkeypatch.setattr(recorder, "_ROWS", 4)
 
 
 @pytest.fixture(params=["as they are", "recorded"])
@@ -95,8 +96,9 @@ def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
         pytest.skip("recorded by the GPU itself")
     if request.param == "recorded":
         monkeypatch.setattr(recording.Recording, "record", record)
-        monkeypatch.setattr(recording, "_records", lambda subject: True)
-        monkeypatch.setattr(recording.Recorder, "_where", lambda self: (None, None))
+        monkeypatch.setattr(recorder, "_records", lambda subject: True)
+        monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     return str(request.param)
 
 
@@ -107,7 +109,9 @@ def record(self: Any, stream: object, pool: object) -> None:
         # So that transformers does as it does while a GPU records.
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
         tape.record(self._run)
-    tape.kept = [one for one in (self.logits, self.read) if one is not None]
+    layers = self._cache.layers if isinstance(self, recording.Beginning) else ()
+    held = [self.logits, self.read, *(one for layer in layers for one in (layer.keys, layer.values))]
+    tape.kept = [one for one in held if one is not None]
     self._graph = tape
 
 
@@ -115,14 +119,14 @@ def record(self: Any, stream: object, pool: object) -> None:
 def replayed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each step whether it was one of a fixed shape."""
     steps: list[bool] = []
-    real = recording.Recorder.step
+    real = recorder.Recorder.step
 
     def step(self: Any, *args: Any) -> Any:
         found = real(self, *args)
         steps.append(found is not None)
         return found
 
-    monkeypatch.setattr(recording.Recorder, "step", step)
+    monkeypatch.setattr(recorder.Recorder, "step", step)
     return steps
 
 
@@ -140,7 +144,75 @@ def test_rows_are_what_they_are_without_recordings(
             alike(ours, theirs)
     assert any(replayed)
     # Nothing fell back on its way.
-    assert zoo_subject.replays is (recording.may_record(zoo_subject) if DEVICE != "cpu" else True)
+    assert zoo_subject.replays is (recorder.may_record(zoo_subject) if DEVICE != "cpu" else True)
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each pass of a fixed shape over beginnings whether it was a recorded one."""
+    passes: list[bool] = []
+    real = recording.Beginning.begin
+
+    def begin(self: Any, *args: Any) -> Any:
+        passes.append(self.is_recorded)
+        return real(self, *args)
+
+    monkeypatch.setattr(recording.Beginning, "begin", begin)
+    return passes
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_rows_that_begin_as_others_did(
+    zoo_subject: Subject, steps: str, begun: list[bool], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some alone and some together, of several lengths in one block of tokens, each with a vector of its own."""
+    one, two = direction(zoo_subject, 1, "one"), direction(zoo_subject, 2, "two")
+    texts = ["Who are you?", "Why?", "no", "Tell me", "Yes or no?", "a"]
+    rows = [
+        Request(
+            zoo_subject.chat.prompt(texts[number % len(texts)]),
+            number,
+            length,
+            writes=(ps.add(one, 0.1 * number, tokens="all"), ps.cap(two, floor=0.1 * number, tokens="prompt")),
+            watch=(one, two),
+            suppress_eos=True,
+            logprobs=VOCABULARY,
+        )
+        for number, length in enumerate([5, 12, 30, 9, 9, 9, 3, 21, 8, 14, 14, 6, 2])
+    ]
+    expected = run(zoo_subject, rows, False, batch_size=size)
+    monkeypatch.setattr(zoo_subject, "replays", True)
+    for ours, theirs in zip(run_requests(zoo_subject, rows, batch_size=size), expected, strict=True):
+        alike(ours, theirs)
+    if DEVICE == "cpu" or recorder.may_record(zoo_subject):
+        assert len(begun) >= 6 and any(begun) is (steps == "recorded" or DEVICE != "cpu")
+        assert zoo_subject.replays and zoo_subject.base not in recorder._BEGINNINGS_REFUSED
+
+
+def test_a_model_whose_beginnings_cannot_be_recorded_keeps_its_steps(
+    subject: Subject, begun: list[bool], replayed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = requests(subject, [5, 12, 30, 9, 9, 9, 3])
+    rows = [Request(row.prompt, row.seed, row.max_new_tokens, logprobs=VOCABULARY) for row in rows]
+    expected = run(subject, rows, False, batch_size=2)
+    asked = []
+
+    def refuse(self: Any, *args: Any) -> None:
+        if isinstance(self, recording.Beginning):
+            asked.append(self)
+            raise RuntimeError("operation not permitted when stream is capturing")
+        record(self, *args)
+
+    monkeypatch.setattr(recorder, "_BEGINNINGS_REFUSED", WeakSet())
+    monkeypatch.setattr(recording.Recording, "record", refuse)
+    monkeypatch.setattr(recorder, "_records", lambda subject: True)
+    monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(subject, "replays", True)
+    for _ in range(2):
+        for ours, theirs in zip(run_requests(subject, rows, batch_size=2), expected, strict=True):
+            alike(ours, theirs)
+    assert len(asked) == 1 and begun and replayed and all(replayed) and subject.replays
 
 
 def test_means_are_read_as_ever(subject: Subject) -> None:
@@ -170,9 +242,9 @@ def test_rows_that_come_and_go(
     shift: int,
     window: int,
 ) -> None:
-    monkeypatch.setattr(recording, "_COLUMNS", columns)
-    monkeypatch.setattr(recording, "_ROWS", rows)
-    monkeypatch.setattr(recording, "_MOST", 3)
+    monkeypatch.setattr(recorder, "_COLUMNS", columns)
+    monkeypatch.setattr(recorder, "_ROWS", rows)
+    monkeypatch.setattr(recorder, "_MOST", 3)
     asked = requests(subject, lengths, shift, window)
     for ours, theirs in zip(
         run(subject, asked, True, batch_size=size), run(subject, asked, False, batch_size=size), strict=True
@@ -279,7 +351,7 @@ def test_slots_laid_out_anew_are_recorded_anew(subject: Subject, monkeypatch: py
         self._graph.replay = lambda run=self._graph.replay: run()()
 
     monkeypatch.setattr(recording.Recording, "record", record)
-    monkeypatch.setattr(recording, "_records", lambda subject: True)
+    monkeypatch.setattr(recorder, "_records", lambda subject: True)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     Recorded.alive.clear()
@@ -293,10 +365,10 @@ def test_slots_laid_out_anew_are_recorded_anew(subject: Subject, monkeypatch: py
 
 
 def test_a_module_with_another_forward_pass_is_not_recorded(subject: Subject, replayed: list[bool]) -> None:
-    assert not recording._is_patched(subject)
+    assert not recorder._is_patched(subject)
     subject.layers[1].forward = subject.layers[1].forward
     try:
-        assert recording._is_patched(subject)
+        assert recorder._is_patched(subject)
         run(subject, requests(subject, [5]), True)
     finally:
         del subject.layers[1].forward
@@ -319,8 +391,9 @@ def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeyp
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(recording.Recording, "record", refuse)
-    monkeypatch.setattr(recording, "_records", lambda subject: True)
-    monkeypatch.setattr(recording.Recorder, "_where", lambda self: ())
+    monkeypatch.setattr(recorder, "_records", lambda subject: True)
+    monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(subject, "replays", True)
     for ours, theirs in zip(run_requests(subject, rows), expected, strict=True):
         alike(ours, theirs)

@@ -10,7 +10,7 @@ from personascope.engine.choose import Sampling
 from personascope.engine.forward import Passage
 from personascope.engine.hooks import run
 from personascope.engine.logits import logits_of
-from personascope.engine.recording import may_record
+from personascope.engine.recorder import may_record
 from personascope.engine.rows import Generation, Request
 from personascope.engine.stream import RowStream
 from personascope.errors import NonFinite, UserError
@@ -20,9 +20,9 @@ from personascope.subject.layers import module_tree
 _CACHES: tuple[Literal["slots", "own"], ...] = ("slots", "own")
 _COMPARED = 8
 _NEW = 3
-# Enough steps of two rows that a GPU runs one, records one and replays some.
-_NEW_REPLAYED = 6
 _NEW_LEAVING = 2
+# Enough steps of two rows, and enough rows that join alone, that a GPU runs one, records one and replays some.
+_NEW_REPLAYED, _LENGTHS_REPLAYED = 6, (3, 7)
 
 
 def load(
@@ -113,7 +113,8 @@ def _agrees(subject: Subject, cache: Literal["slots", "own"], replays: bool) -> 
     a cache."""
     subject.cache, subject.replays = cache, replays
     tolerance = 1e-4 if _is_exact(subject) else 0.05
-    prompts = [Prompt(tuple(_plain_ids(subject, count)), (), "") for count in (6, 6, 2)]
+    lengths = (6, 6, 2, *(_LENGTHS_REPLAYED if replays else ()))
+    prompts = [Prompt(tuple(_plain_ids(subject, count)), (), "") for count in lengths]
     try:
         for prompt, generation in zip(prompts, _generate(subject, prompts), strict=True):
             logits = logits_of(subject, [Passage(prompt, tuple(generation.response_ids))])[0]
@@ -129,11 +130,12 @@ def _agrees(subject: Subject, cache: Literal["slots", "own"], replays: bool) -> 
 
 
 def _generate(subject: Subject, prompts: list[Prompt]) -> list[Generation]:
-    """Three rows: two that begin together and of which the second leaves first, and one that joins late."""
+    """Rows of which two begin together, the second leaves first, and the others join late and one by one."""
     stream = RowStream(subject, max_rows=len(prompts))
     done: dict[int, Generation] = {}
     long = _NEW_REPLAYED if subject.replays else _NEW
-    for number, (prompt, new) in enumerate(zip(prompts, (long, _NEW_LEAVING, long), strict=True)):
+    for number, prompt in enumerate(prompts):
+        new = _NEW_LEAVING if number == 1 else long
         stream.submit(Request(prompt, 0, new, Sampling(temperature=0), suppress_eos=True, logprobs=_COMPARED))
         if number:
             done |= {event.row: event.generation for event in stream.step() if event.generation}

@@ -14,7 +14,7 @@ from personascope.engine.forward import visitor
 from personascope.engine.hooks import run
 from personascope.engine.logits import picked
 from personascope.engine.plan import Plan, Planner
-from personascope.engine.recording import Recorder
+from personascope.engine.recorder import Recorder
 from personascope.engine.row import Row
 from personascope.engine.slots import SlotStore
 from personascope.subject import Subject
@@ -43,13 +43,24 @@ class Passes:
         """Whether steps are recorded and replayed, as far as is known."""
         return self._recorder is not None and self.subject.replays
 
-    def beginnings(self, rows: Sequence[Row], plan: Plan, left: int) -> Passed:
-        """The tokens given to new rows, right-padded, but the last `left` of each."""
-        width = max(row.given for row in rows) - left
+    def width(self, rows: Sequence[Row], tokens: int) -> int:
+        """How wide to make the pass over what new rows begin with, of up to so many tokens."""
+        if self._recorder is None or any(row.request.reads for row in rows):
+            return tokens
+        return self._recorder.width(len(rows), tokens)
+
+    def beginnings(self, rows: Sequence[Row], plan: Plan, width: int, left: int) -> Passed:
+        """The tokens given to new rows but the last `left` of each, right-padded to `width`."""
         pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [[*row.request.prompt.ids, *row.response, *[pad] * (width - row.given)][:width] for row in rows]
+        ids = [
+            [*[*row.request.prompt.ids, *row.response][: row.given - left], *[pad] * (width - row.given + left)]
+            for row in rows
+        ]
         last = [index * width + row.given - left - 1 for index, row in enumerate(rows)]
-        return self._padded(ids, plan, last)
+        begun = self._recorder.begin(ids, last, plan) if self._recorder is not None else None
+        if begun is None:
+            return self._padded(ids, plan, last)
+        return Passed(begun.logits, None if begun.read is None else begun.read.cpu().numpy(), begun.cache)
 
     def one_more(self, rows: Sequence[Row], plan: Plan) -> Passed:
         """One more token of every row of the store."""

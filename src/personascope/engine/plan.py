@@ -127,7 +127,7 @@ class Planner:
         return Plan(edits, _places(read), self._projections(rows))
 
     def _projections(self, rows: Sequence[Row]) -> Projections | None:
-        """The reader of everything these rows watch."""
+        """A reader of everything these rows watch: the last one's while that does, whatever else it reads."""
         union: dict[int, Direction] = {id(one): one for row in rows for one in row.request.watch}
         if not union:
             return None
@@ -136,7 +136,7 @@ class Planner:
         if (
             projections is None
             or projections.when != when
-            or {id(one) for one in projections.directions} != union.keys()
+            or not union.keys() <= {id(one) for one in projections.directions}
         ):
             projections = self._reader = Projections(tuple(union.values()), self.subject, when)
         for row in rows:

@@ -53,9 +53,7 @@ class SlotLayer(CacheLayerMixin):
         return self.keys[: now.rows, :, now.begin : stop], self.values[: now.rows, :, now.begin : stop]
 
     def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
-        # transformers has passed the query's length, and before that its positions.
-        count = query_length if isinstance(query_length, int) else query_length.shape[0]
-        return self.get_seq_length() + count, 0
+        return self.get_seq_length() + _count(query_length), 0
 
     def get_seq_length(self) -> int:
         return self.columns.end - self.columns.begin
@@ -146,6 +144,40 @@ class FixedLayer(CacheLayerMixin):
 
     def get_max_cache_shape(self) -> int:
         return self.width
+
+
+class FreshLayer(CacheLayerMixin):
+    """A layer of a pass that begins: it holds the keys and values of that pass as they are."""
+
+    is_sliding = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        pass
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = key_states, value_states
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
+        return _count(query_length), 0
+
+    def get_seq_length(self) -> int:
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def get_max_cache_shape(self) -> int:
+        return -1
+
+
+def _count(query_length: Any) -> int:
+    # transformers has passed the query's length, and before that its positions.
+    return query_length if isinstance(query_length, int) else query_length.shape[0]
 
 
 def _held(layer: Any) -> tuple[Tensor, Tensor]:

@@ -170,9 +170,9 @@ class RowStream:
         """
         firsts, rows = [lane[0] for lane in together], [row for lane in together for row in lane]
         lane_of = [index for index, lane in enumerate(together) for _ in lane]
-        width = max(row.given for row in firsts) - left
+        width = self._passes.width(firsts, max(row.given for row in firsts) - left)
         spans = [Span(index, 0, row.given - left) for index, row in zip(lane_of, rows, strict=True)]
-        passed = self._passes.beginnings(firsts, self._planner.beginnings(firsts, rows, spans, width), left)
+        passed = self._passes.beginnings(firsts, self._planner.beginnings(firsts, rows, spans, width), width, left)
         self._store.adopt(passed.cache, lane_of, [span.count for span in spans])
         self._live += rows
         # What was planned for a step was for other rows.
