@@ -4,6 +4,7 @@ Without a GPU, recording and replaying are tested by a tape that has a CUDA grap
 """
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -95,11 +96,15 @@ def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "recorded" and DEVICE != "cpu":
         pytest.skip("recorded by the GPU itself")
     if request.param == "recorded":
-        monkeypatch.setattr(recording.Recording, "record", record)
-        monkeypatch.setattr(recorder, "_records", lambda subject: True)
-        monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
-        monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+        on_tape(monkeypatch)
     return str(request.param)
+
+
+def on_tape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording.Recording, "record", record)
+    monkeypatch.setattr(recorder, "_records", lambda subject: True)
+    monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
 
 
 def record(self: Any, stream: object, pool: object) -> None:
@@ -195,19 +200,18 @@ def test_a_model_whose_beginnings_cannot_be_recorded_keeps_its_steps(
     rows = requests(subject, [5, 12, 30, 9, 9, 9, 3])
     rows = [Request(row.prompt, row.seed, row.max_new_tokens, logprobs=VOCABULARY) for row in rows]
     expected = run(subject, rows, False, batch_size=2)
-    asked = []
+    if DEVICE == "cpu":
+        on_tape(monkeypatch)
+    real, asked = recording.Recording.record, []
 
     def refuse(self: Any, *args: Any) -> None:
         if isinstance(self, recording.Beginning):
             asked.append(self)
             raise RuntimeError("operation not permitted when stream is capturing")
-        record(self, *args)
+        real(self, *args)
 
     monkeypatch.setattr(recorder, "_BEGINNINGS_REFUSED", WeakSet())
     monkeypatch.setattr(recording.Recording, "record", refuse)
-    monkeypatch.setattr(recorder, "_records", lambda subject: True)
-    monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(subject, "replays", True)
     for _ in range(2):
         for ours, theirs in zip(run_requests(subject, rows, batch_size=2), expected, strict=True):
@@ -291,6 +295,25 @@ def test_with_hooks_of_others_nothing_is_replayed(
     assert any(replayed)
 
 
+def test_threads_that_share_a_model_lose_no_recording(
+    subject: Subject, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the others have on the model while it is their turn is ours."""
+    # On a GPU products are PyTorch's.
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    monkeypatch.setattr(subject, "replays", True)
+
+    def said(seed: int) -> list[Generation]:
+        return run_requests(subject, requests(subject, [9, 14, 6], seed), batch_size=2)
+
+    alone = [said(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for found, expected in zip(pool.map(said, [0, 1, 2, 3] * 3), alone * 3, strict=True):
+            for ours, theirs in zip(found, expected, strict=True):
+                alike(ours, theirs)
+    assert len(replayed) > 100 and all(replayed)
+
+
 def test_steps_of_both_kinds_take_turns(
     subject: Subject, steps: str, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +368,30 @@ class Recorded:
         held[0] -= 1
 
 
+@pytest.mark.parametrize("refusals", [1, 99])
+def test_without_memory_for_a_recording_it_is_tried_again_and_then_left(
+    subject: Subject, replayed: list[bool], monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    rows = requests(subject, [5, 12, 30])
+    expected = run(subject, rows, False)
+    on_tape(monkeypatch)
+    asked = []
+
+    def refuse(self: Any, *args: Any) -> None:
+        asked.append(self)
+        if len(asked) <= refusals:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        record(self, *args)
+
+    monkeypatch.setattr(recording.Recording, "record", refuse)
+    monkeypatch.setattr(subject, "replays", True)
+    for ours, theirs in zip(run_requests(subject, rows), expected, strict=True):
+        alike(ours, theirs)
+    assert subject.replays
+    assert asked[0] is asked[1] and (len(asked) == 2) is (refusals == 99)
+    assert all(replayed) if refusals == 1 else not all(replayed)
+
+
 def test_slots_laid_out_anew_are_recorded_anew(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     def record(self: Any, stream: object, pool: object) -> None:
         self._graph = Recorded(weakref.WeakMethod(self._run), pool)
@@ -390,10 +437,8 @@ def test_a_model_that_cannot_be_recorded_runs_as_it_is(subject: Subject, monkeyp
     def refuse(self: Any, *args: Any) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    on_tape(monkeypatch)
     monkeypatch.setattr(recording.Recording, "record", refuse)
-    monkeypatch.setattr(recorder, "_records", lambda subject: True)
-    monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(subject, "replays", True)
     for ours, theirs in zip(run_requests(subject, rows), expected, strict=True):
         alike(ours, theirs)

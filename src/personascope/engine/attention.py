@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.backends import cuda as kernels
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from personascope.engine.batches import cuts
@@ -63,7 +64,9 @@ def _swap(subject: Subject) -> "Swap[_Asking]":
     own = vars(sys.modules[file])
     if subject.text_config._attn_implementation != "eager" or "eager_attention_forward" not in own:
         return _SDPA
-    return _EAGER.setdefault(file, Swap[_Asking](own, "eager_attention_forward", _ask))
+    if file not in _EAGER:
+        _EAGER.setdefault(file, Swap[_Asking](own, "eager_attention_forward", _ask))
+    return _EAGER[file]
 
 
 class _Asking(Protocol):
@@ -194,15 +197,17 @@ class _WithoutCuDNN:
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._was = torch.backends.cuda.cudnn_sdp_enabled()
-                torch.backends.cuda.enable_cudnn_sdp(False)
+                self._was = kernels.cudnn_sdp_enabled()
+                # Somebody may have asked for nothing else.
+                others = kernels.mem_efficient_sdp_enabled() and kernels.math_sdp_enabled()
+                kernels.enable_cudnn_sdp(self._was and not others)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                torch.backends.cuda.enable_cudnn_sdp(self._was)
+                kernels.enable_cudnn_sdp(self._was)
 
 
 def _ask(real: Callable[..., tuple[Tensor, Any]], way: _Asking, *args: Any, **settings: Any) -> tuple[Tensor, Any]:

@@ -21,7 +21,9 @@ _ROWS = 16
 # What new rows begin with is padded to blocks of so many tokens, or a quarter of a power of two; beyond so many tokens a GPU
 # is busy with a pass for as long as it takes to ask for it.
 _GRAIN, _MOST_TOKENS = 16, 512
-_CAPTURING = "transformers.utils.output_capturing"
+# Whose hooks do not matter: those that transformers leaves on a model that was once asked for its hidden states do nothing
+# here, and ours are another thread's, which has its turn.
+_HARMLESS = ("transformers.utils.output_capturing", "personascope.engine.hooks")
 # Recordings of a kind held at once: each keeps its logits.
 _MOST = 8
 _RECORDABLE = ("sdpa", "eager")
@@ -79,12 +81,11 @@ class _Shelf(Generic[Kind]):
 
     def clear(self) -> None:
         self._made.clear()
-        # Memory that no recording has any more cannot be recorded into again.
-        self._pool = None
 
     @property
     def pool(self) -> Any:
-        if self._pool is None:
+        # Memory that no recording has any more cannot be recorded into again.
+        if not any(one.is_recorded for one in self._made.values()):
             self._pool = torch.cuda.graph_pool_handle()
         return self._pool
 
@@ -154,11 +155,10 @@ class Recorder:
         return not any(len(one.flat) for one in plan.places) and not self._is_hooked()
 
     def _is_hooked(self) -> bool:
-        """Whether somebody else has hooks on the model: they would not be called. Those that transformers leaves on a model
-        that was once asked for its hidden states do nothing here."""
+        """Whether somebody else has hooks on the model: they would not be called."""
         everywhere = torch.nn.modules.module
         return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks) or any(
-            getattr(hook, "__module__", None) != _CAPTURING
+            getattr(hook, "__module__", None) not in _HARMLESS
             for module in self._modules
             for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
         )
