@@ -103,6 +103,11 @@ CASES = {
     "persona file missing": (["extract", MODEL, "--trait", "./none.json"], 2, "cannot be read"),
     "one instruction pair": (["extract", MODEL, "--trait", "./one-pair.json"], 2, "write at least 3"),
     "unknown judge": (["extract", MODEL, "--trait", "evil", "--judge", "jury", "--out", "x"], 2, "'jury' is not known"),
+    "rollouts too few to keep any": (
+        ["extract", MODEL, "--trait", "evil", "--questions", "1", "--samples", "2", "--out", "x"],
+        2,
+        "has 2 pos rollouts and 3 are needed",
+    ),
     "unknown method": (
         ["extract", MODEL, "--trait", "evil", "--method", "magic", "--questions", "1", "--out", "x"],
         2,
@@ -168,7 +173,7 @@ CASES = {
         for device in ("mps", "xpu", "meta", "nonsense")
     },
     "an unknown dtype": (["generate", MODEL, "--prompt", "x", "--dtype", "foo"], 2, "dtype 'foo'"),
-    "no rows at once": (["generate", MODEL, "--prompt", "x", "--batch-size", "0"], 2, "batch_size=0"),
+    "no rows at once": (["generate", MODEL, "--prompt", "x", "--batch-size", "0"], 2, "'--batch-size'"),
     "responses and prompts": (with_("--responses", "long.txt"), 2, "in a run of their own"),
     "less than no continuation": (with_("--verify", "-1"), 2, "'--verify'"),
     "three continuations": (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import personascope as ps
-from personascope.cli.watch import _counted, _strongest
+from personascope.cli.watch import _counted, _plain, _strength
 from personascope.corpora import Record
 from personascope.engine.forward import Passage, projections_of
 from personascope.engine.rows import Generation
@@ -130,10 +130,14 @@ def test_what_may_be_chance_never_moves_first(llama: Subject, traits: list[ps.Di
     assert any(next(iter(point.moved)) == key for point in sure)
     assert not any(next(iter(point.moved)) == key for point in doubted)
     assert [dict(point.moved) for point in sure] == [dict(point.moved) for point in doubted], "the numbers stay"
-    said = {name: _strongest(one, one.rows[0]) for name, one in found.items()}
+    said = {name: _strength(one, one.rows[0]) for name, one in found.items()}
     assert said["sure"].startswith(key) and not said["doubtful"].startswith(key)
     alone = watch(llama, [doubtful], prompts, steer=steer, max_new_tokens=60, suppress_eos=True)
-    assert _strongest(alone, alone.rows[0]).startswith(key) and "(not surely)" in _strongest(alone, alone.rows[0])
+    assert _strength(alone, alone.rows[0]).startswith(key) and "(not surely)" in _strength(alone, alone.rows[0])
+    plain = _plain(alone, alone.rows[0])
+    assert plain is not None and plain["trait"] == key and plain["is_doubted"] and plain["z"] >= 1
+    quiet = replace(alone, rows=(replace(alone.rows[0], generation=replace(alone.rows[0].generation, error="NaN")),))
+    assert _plain(quiet, quiet.rows[0]) is None and _strength(quiet, quiet.rows[0]) == "failed"
 
 
 @pytest.mark.parametrize(

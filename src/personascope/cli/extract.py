@@ -139,7 +139,7 @@ def extract_command(
     selections = [str(select(one)) for one in selections]
     check_workers(workers)
     if given is None:
-        check_extraction(subject, personas, method, judges, judge_fraction, questions)
+        check_extraction(subject, personas, method, judges, judge_fraction, questions, samples)
     else:
         check_fraction(judge_fraction)
         method_named(method)
@@ -147,6 +147,9 @@ def extract_command(
         settings = ExtractionSize(personas, given, samples, questions, max_new_tokens, chosen, len(selections))
         estimate_extraction(subject, settings, judges, judge_fraction, prices, as_json)
         return
+    if filtering is None and given is None:
+        steering = ", and no layer and α to steer with will be chosen" if evaluating is None else ""
+        say(f"no judge: every rollout counts{steering}; give --judge chat")
     identity = {
         "tokens": selections,
         "method": method,
@@ -235,8 +238,6 @@ def extract_command(
     elif sets:
         _print(sets, folder.path)
         say_doubts(sets)
-        if filtering is None and given is None:
-            say("no judge: every rollout counts, and no layer and α to steer with were chosen; give --judge chat")
         print(f"report      {page}")
         if usage is not None:
             print(f"judging     {said(usage['this_start'])}")

@@ -30,7 +30,9 @@ DeviceOption = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda, cuda:1 …; CUDA where there is one by default")
 ]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16")]
-BatchOption = Annotated[int | None, typer.Option("--batch-size", help="rows at once; what memory holds by default")]
+BatchOption = Annotated[
+    int | None, typer.Option("--batch-size", help="rows at once; what memory holds by default", min=1)
+]
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="say what it would cost, and stop")]
 
 # Between two columns.

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -204,6 +204,7 @@ def _print(found: Watch, page: Path, as_json: bool) -> None:
                         "label": row.label,
                         "text": row.generation.text,
                         "tokens": len(row.generation.tokens),
+                        "strongest": _plain(found, row),
                         "points": [point.describe() for point in row.points],
                         "verdicts": [verdict.describe() for verdict in row.verdicts],
                         "error": row.generation.error,
@@ -221,13 +222,20 @@ def _print_table(found: Watch) -> None:
     is_verified = any(row.verdicts for row in found.rows)
     rows = []
     for row in found.rows:
-        strongest = _strongest(found, row) if not row.generation.error else "failed"
         confirmed = f"{sum(v.changed for v in row.verdicts)}/{len(row.verdicts)}" if row.verdicts else "–"
-        cells = [row.label, str(len(row.generation.response_ids)), strongest, _counted(row.points), confirmed]
+        cells = [
+            row.label,
+            str(len(row.generation.response_ids)),
+            _strength(found, row),
+            _counted(row.points),
+            confirmed,
+        ]
         rows.append(cells if is_verified else cells[:-1])
     columns = ["prompt", "tokens", "strongest trait", "decision points", "confirmed"]
     table("", columns if is_verified else columns[:-1], rows, cut=["prompt"])
-    print(f"Strongest trait: the one of the highest mean z over the response, from {_STRONG:g} up.")
+    count = len(found.traits)
+    among = f" of the {count} watched" if count > 1 else ""
+    print(f"Strongest trait: the one{among} with the highest mean z over the response, from {_STRONG:g} up.")
 
 
 def _failure(failed: Mapping[str, str], found: Watch) -> str:
@@ -241,8 +249,18 @@ def _counted(points: Sequence[DecisionPoint]) -> str:
     return f"{len(points)} ({said})" if said else str(len(points))
 
 
-def _strongest(found: Watch, row: Watched) -> str:
-    """The trait of the largest mean z in a response, among those that surely read better than chance if there are any."""
+@dataclass(frozen=True)
+class _Strongest:
+    """The watched trait of the largest mean z over a response; `is_doubted`: its direction may be chance."""
+
+    trait: str
+    z: float
+    is_doubted: bool
+
+
+def _strongest(found: Watch, row: Watched) -> _Strongest | None:
+    """Among the traits that surely read better than chance if there are any; None where no token was sampled or none is
+    strong."""
     generation = row.generation
     doubted = found.rule.doubted
     means = {
@@ -252,11 +270,24 @@ def _strongest(found: Watch, row: Watched) -> str:
         for key in [key for key in found.rule.keys if key not in doubted] or found.rule.keys
         if len(generation.response_ids)
     }
-    if not means:
+    key = max(means, key=lambda one: means[one], default=None)
+    if key is None or means[key] < _STRONG:
+        return None
+    return _Strongest(key, float(means[key]), key in doubted)
+
+
+def _plain(found: Watch, row: Watched) -> dict[str, Any] | None:
+    strongest = None if row.generation.error else _strongest(found, row)
+    return None if strongest is None else asdict(strongest)
+
+
+def _strength(found: Watch, row: Watched) -> str:
+    if row.generation.error:
+        return "failed"
+    strongest = _strongest(found, row)
+    if strongest is None:
         return "–"
-    key = max(means, key=lambda one: means[one])
-    mark = " (not surely)" if key in doubted else ""
-    return f"{key} {means[key]:+.1f}{mark}" if means[key] >= _STRONG else "–"
+    return f"{strongest.trait} {strongest.z:+.1f}{' (not surely)' if strongest.is_doubted else ''}"
 
 
 COMMAND = watch_command

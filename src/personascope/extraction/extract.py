@@ -104,7 +104,7 @@ def extract_all(
     tokens = str(select(tokens))
     alphas = tuple(alpha for alpha in alphas if alpha)
     chosen = tuple(range(subject.n_layers) if layers is None else sorted(set(map(subject.check_layer, layers))))
-    splits = check_extraction(subject, loaded, method, (judge, dose_judge), judge_fraction, questions)
+    splits = check_extraction(subject, loaded, method, (judge, dose_judge), judge_fraction, questions, samples, filter)
     missing = [layer for layer in steer_layers or () if layer not in chosen]
     if missing or not chosen:
         raise UserError(
@@ -177,10 +177,12 @@ def check_extraction(
     judges: Sequence[Judge | None],
     judge_fraction: float,
     questions: int | None,
+    samples: int,
+    filter: Filter | None = None,
 ) -> dict[str, dict[SplitName, Split]]:
     """The splits of an extraction's personas. Raises `UserError` on what it could not finish with, before hours of
     sampling: a model without a chat template, an unknown method, two personas of one name, one that a judge does not
-    know, too few questions."""
+    know, too few questions or samples."""
     if not subject.chat.has_template:
         raise UserError(
             f"{subject.name} has no chat template, and extraction asks questions under system prompts: set "
@@ -193,6 +195,10 @@ def check_extraction(
         raise UserError("two of the personas have the same name; rename one")
     for judge in judges:
         check_judge(judge, personas)
+    for persona in personas:
+        for name, split in splits[persona.name].items():
+            sampled = len(split.pairs) * len(split.questions) * samples
+            (filter or Filter()).check(sampled, persona, name, "pos")
     return splits
 
 

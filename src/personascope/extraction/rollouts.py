@@ -178,6 +178,14 @@ class Filter:
             return False
         return trait >= self.pos_at_least if rollout.cell.pole == "pos" else trait < self.neg_below
 
+    def check(self, sampled: int, persona: Persona, split: SplitName, pole: str) -> None:
+        """Raises `UserError` where so few rollouts of a pole are sampled that no filter could keep enough."""
+        if sampled < self.least_per_pole:
+            raise UserError(
+                f"the {split} split of {persona.name!r} has {sampled} {pole} rollout{'s' if sampled != 1 else ''} and "
+                f"{self.least_per_pole} are needed: raise samples, or use more questions"
+            )
+
     def apply(self, rollouts: Sequence[Rollout], persona: Persona, split: SplitName) -> list[Rollout]:
         """The rollouts of a split that count. Raises `UserError` where a pole keeps too few."""
         ours = [rollout for rollout in rollouts if rollout.cell.split == split]
@@ -186,11 +194,7 @@ class Filter:
             count = sum(rollout.cell.pole == pole for rollout in kept)
             if count < self.least_per_pole:
                 sampled = sum(rollout.cell.pole == pole for rollout in ours)
-                if sampled < self.least_per_pole:
-                    raise UserError(
-                        f"the {split} split of {persona.name!r} has {sampled} {pole} rollouts and "
-                        f"{self.least_per_pole} are needed: raise samples, or write more questions"
-                    )
+                self.check(sampled, persona, split, pole)
                 raise UserError(
                     f"only {count} of {sampled} {pole} rollouts of {persona.name!r} survive the filter in the {split} split "
                     f"and {self.least_per_pole} are needed: raise samples, sharpen the "
