@@ -279,22 +279,26 @@ def test_json_is_one_object_on_stdout_and_nothing_else(place: Path, capsys: pyte
     assert run(["traits", "--help"]) == 0
 
 
-def test_ctrl_c_half_way_keeps_what_is_finished_and_the_same_command_goes_on(place: Path) -> None:
-    arguments = with_("--out", "w", "--max-new-tokens", "60", "--batch-size", "4")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_half_way_keeps_what_is_finished_and_the_same_command_goes_on(
+    place: Path, how: signal.Signals, tmp_path: Path
+) -> None:
+    run_folder = tmp_path / "w"
+    arguments = with_("--out", str(run_folder), "--max-new-tokens", "60", "--batch-size", "4")
     arguments += [part for n in range(60) for part in ("--prompt", f"What should I know about {n}?")]
     command = [sys.executable, "-m", "personascope.cli.main", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place) as process:
         deadline = time.monotonic() + 120
-        shown = place / "w" / "journal.sqlite-wal"
+        shown = run_folder / "journal.sqlite-wal"
         while time.monotonic() < deadline and (not shown.exists() or shown.stat().st_size < 60_000):
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in err.splitlines()[-1]
     assert "Traceback" not in err
-    assert json.loads((place / "w" / "run.json").read_text())["state"] == "interrupted"
-    assert not (place / "w" / "report.html").exists()
+    assert json.loads((run_folder / "run.json").read_text())["state"] == "interrupted"
+    assert not (run_folder / "report.html").exists()
     assert subprocess.run(command, capture_output=True, cwd=place, check=False).returncode == 0
-    assert json.loads((place / "w" / "run.json").read_text())["state"] == "finished"
-    assert (place / "w" / "report.html").exists()
+    assert json.loads((run_folder / "run.json").read_text())["state"] == "finished"
+    assert (run_folder / "report.html").exists()

@@ -1,10 +1,11 @@
 """The `personascope` command."""
 
 import difflib
+import signal
 import sys
 import warnings
 from importlib import import_module, metadata
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -43,9 +44,15 @@ _COMMANDS = {
 
 
 def main() -> None:
-    """Run a command. Exit code 0, 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C."""
+    """Run a command. Exit code 0, 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C or a SIGTERM, as a cluster sends
+    it."""
     warnings.filterwarnings("ignore", category=FutureWarning)
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:
