@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 from zoo import byte_tokenizer, tiny_model, tiny_subject
 
 import personascope as ps
@@ -114,6 +116,34 @@ def test_a_forward_that_somebody_put_there_stays(cpu_subject: Subject) -> None:
     mine = head.forward = lambda states: torch.zeros(*states.shape[:-1], 7)
     assert run(cpu_subject, {"input_ids": torch.tensor([[1, 2, 3]])}, {}).logits.shape[-1] == 7
     assert head.forward is mine
+
+
+class Calls(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_who_looks_at_every_call_sees_pytorchs_own(cpu_subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {"input_ids": torch.tensor([[1, 2, 3]])}
+    layers = [layer for layer in cpu_subject.model.modules() if type(layer) is torch.nn.Linear]
+    with Calls() as calls:
+        run(cpu_subject, inputs, {})
+    assert calls.names.count("linear") == len(layers)
+    with FlopCounterMode(display=False) as counter:
+        run(cpu_subject, inputs, {})
+    with FlopCounterMode(display=False) as expected, torch.inference_mode():
+        cpu_subject.model(**inputs)
+    assert counter.get_total_flops() == expected.get_total_flops() > 0
+    asked = []
+    real = torch.nn.Linear.forward
+    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, states: asked.append(self) or real(self, states))
+    run(cpu_subject, inputs, {})
+    assert len(asked) == len(layers)
 
 
 def test_a_layer_that_became_another_kind_is_left_alone(cpu_subject: Subject) -> None:

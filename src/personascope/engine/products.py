@@ -29,7 +29,7 @@ def products(subject: Subject) -> Iterator[None]:
         subject.input_device.type == "cpu" and subject.dtype == torch.float32 and torch.backends.mkl.is_available()
     )
     # Who has put a forward of their own there, or made another kind of layer of it, keeps that.
-    parts = _parts(subject.base) if is_ours else []
+    parts = _parts(subject.base) if is_ours and not _is_observed() else []
     if any(_is_compiled(part) for part in (subject.model, subject.base, *parts)):
         parts = []
     ours = [part for part in parts if type(part) is nn.Linear and "forward" not in vars(part)]
@@ -42,6 +42,7 @@ def products(subject: Subject) -> Iterator[None]:
             vars(layer).pop("forward", None)
 
 
+_FORWARD = nn.Linear.forward
 _PARTS: WeakKeyDictionary[nn.Module, list[nn.Module]] = WeakKeyDictionary()
 
 
@@ -51,6 +52,13 @@ def _parts(model: nn.Module) -> list[nn.Module]:
         # Not the model itself, which this would keep alive.
         _PARTS[model] = [part for part in model.modules() if part is not model]
     return _PARTS[model]
+
+
+def _is_observed() -> bool:
+    """Whether somebody has put a forward of their own into the class, or looks at every call that PyTorch gets, as counters
+    of operations do."""
+    modes = torch._C._len_torch_function_stack() + torch._C._len_torch_dispatch_stack()
+    return modes > 0 or nn.Linear.forward is not _FORWARD
 
 
 def _is_compiled(part: nn.Module) -> bool:
