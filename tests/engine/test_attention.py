@@ -101,9 +101,9 @@ def test_heads_that_share_keys_are_asked_together(name: str, monkeypatch: pytest
         for number, text in enumerate(["Who are you?", "a", "Tell me, in some more words than the window holds."])
     ]
     found = run_requests(subject, rows)
-    # Once both ways, then together.
-    heads = 4 // 2
-    assert asked[:2] == [(4, 1), (2, heads)] and set(asked[1:]) == {(2, heads)}
+    # Of each layer once both ways, then together.
+    layers, heads = subject.n_layers, 4 // 2
+    assert asked[: 2 * layers] == [(4, 1), (2, heads)] * layers and set(asked[2 * layers :]) == {(2, heads)}
     monkeypatch.setattr(subject, "replays", False)
     for ours, theirs in zip(found, run_requests(subject, rows), strict=True):
         assert ours.response_ids == theirs.response_ids
@@ -133,14 +133,56 @@ def plain(module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tens
 @pytest.mark.parametrize("kind", [plain, with_sinks])
 @pytest.mark.parametrize("masks", [1, 4])
 def test_attention_that_tells_heads_apart_is_asked_as_ever(kind: Any, masks: int) -> None:
-    way, draw = attention._Together(), torch.Generator().manual_seed(0)
+    way, draw, module = attention._Together(), torch.Generator().manual_seed(0), Sharing()
     for _ in range(3):
         query, key, value = (torch.randn(3, heads, size, 8, generator=draw) for heads, size in ((4, 1), (2, 5), (2, 5)))
         mask = torch.randn(3, masks, 1, 5, generator=draw)
-        expected, found = kind(Sharing(), query, key, value, mask), way.ask(kind, Sharing(), query, key, value, mask)
+        expected, found = kind(module, query, key, value, mask), way.ask(kind, module, query, key, value, mask)
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-6)
-    assert list(way._tried.values()) == [kind is plain]
+    assert list(way._tried[module].values()) == [kind is plain]
+
+
+def test_modules_of_one_kind_are_tried_each(subject: Subject) -> None:
+    """Layers of one kind may differ in what they give their heads."""
+    way = attention._Together()
+    query, key, value, mask = (torch.randn(2, heads, size, 4) for heads, size in ((4, 1), (2, 3), (2, 3), (1, 1)))
+    mask = mask[..., :1].expand(2, 1, 1, 3)
+
+    def function(module: Any, *args: Any) -> Any:
+        return (with_sinks if module is sinks else plain)(module, *args)
+
+    modules = [Sharing(), sinks := Sharing()]
+    for _ in range(2):
+        for module in modules:
+            found, _ = way.ask(function, module, query, key, value, mask)
+            torch.testing.assert_close(found, function(module, query, key, value, mask)[0])
+    assert [list(way._tried[module].values()) for module in modules] == [[True], [False]]
+
+
+def test_too_little_memory_for_a_try_decides_nothing() -> None:
+    way, module, calls = attention._Together(), Sharing(), []
+
+    def scarce(module: Any, query: torch.Tensor, *args: Any) -> Any:
+        calls.append(query.shape[1])
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(module, query, *args)
+
+    query, key, value, mask = torch.randn(2, 4, 1, 8), *torch.randn(2, 2, 2, 5, 8), torch.zeros(2, 1, 1, 5)
+    for _ in range(3):
+        found, _ = way.ask(scarce, module, query, key, value, mask)
+        torch.testing.assert_close(found, plain(module, query, key, value, mask)[0])
+    assert calls == [4, 2, 4, 2, 2]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1, 5), (3, 1, 1, 5), (1, 1, 1, 5), (4, 1, 5), (1, 5)])
+def test_masks_of_every_shape_that_broadcasts(shape: tuple[int, ...]) -> None:
+    way, module = attention._Together(), Sharing()
+    query, key, value, mask = torch.randn(3, 4, 1, 8), *torch.randn(2, 3, 2, 5, 8), torch.randn(shape)
+    for _ in range(2):
+        found, _ = way.ask(plain, module, query, key, value, mask)
+        torch.testing.assert_close(found, plain(module, query, key, value, mask)[0])
 
 
 def test_cudnn_is_back_afterwards() -> None:

@@ -14,7 +14,7 @@ import transformers as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tape import Tape
-from zoo import CONFIGS, DEVICE, VOCABULARY, byte_tokenizer, tiny_subject
+from zoo import CONFIGS, DEVICE, VOCABULARY, byte_tokenizer, tiny_model, tiny_subject
 
 import personascope as ps
 from personascope.engine import recorder, recording
@@ -23,9 +23,10 @@ from personascope.engine.edits import Edit
 from personascope.engine.generate import run_requests
 from personascope.engine.recorder import masks_by_table
 from personascope.engine.rows import Generation, Request
+from personascope.engine.slots import SlotLayer
 from personascope.engine.stream import RowStream
 from personascope.engine.tables import Table
-from personascope.subject import Subject
+from personascope.subject import Prompt, Subject
 
 PROMPTS = ["Who are you?", "a", "Tell me, in some more words than the window holds, about the sea.", "Why?", "no"]
 
@@ -103,11 +104,10 @@ def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def on_tape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording.Recording, "record", record)
     monkeypatch.setattr(recorder, "_records", lambda subject: True)
-    monkeypatch.setattr(recorder.Recorder, "_where", lambda self: None)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
 
 
-def record(self: Any, stream: object, pool: object) -> None:
+def record(self: Any, pool: object) -> None:
     """A step's calls on a tape, and not one of them made."""
     tape = Tape()
     with pytest.MonkeyPatch.context() as patch:
@@ -368,6 +368,50 @@ class Recorded:
         held[0] -= 1
 
 
+def test_slots_that_grow_let_go_of_the_old_ones_layer_by_layer(
+    subject: Subject, steps: str, replayed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    real = SlotLayer.fit
+
+    def fit(self: SlotLayer, *args: Any) -> None:
+        old = None if self.keys is None else weakref.ref(self.keys)
+        real(self, *args)
+        if old is not None:
+            kept.append(old() is not None)
+
+    monkeypatch.setattr(SlotLayer, "fit", fit)
+    run(subject, requests(subject, [300, 290]), True)
+    assert len(kept) >= subject.n_layers and any(replayed) and not any(kept)
+
+
+@pytest.mark.parametrize("pair", [(40, 2), (20, 236)])
+def test_a_model_that_knows_no_more_columns_than_tokens(pair: tuple[int, int], replayed: list[bool]) -> None:
+    """Its positions are a table as wide as a text may be long, and rows that come and go end further on."""
+    config = tf.MptConfig(
+        d_model=32, n_heads=4, n_layers=2, max_seq_len=256, vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=2
+    )
+    mpt = ps.load(tf.AutoModelForCausalLM.from_config(config).eval(), tokenizer=byte_tokenizer())
+    rows = [
+        Request(Prompt(tuple(range(5, 5 + length)), (), ""), 0, new, suppress_eos=True, logprobs=VOCABULARY)
+        for length, new in [(40, 2), (20, 236), pair] * 2
+    ]
+    for ours, theirs in zip(run(mpt, rows, True, batch_size=2), run(mpt, rows, False, batch_size=2), strict=True):
+        alike(ours, theirs)
+    assert all(replayed)
+
+
+def test_a_tokenizers_padding_need_not_be_a_token_of_the_model(replayed: list[bool], begun: list[bool]) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    subject = ps.load(tiny_model("llama"), tokenizer=tokenizer)
+    assert tokenizer.pad_token_id >= subject.base.get_input_embeddings().num_embeddings
+    rows = requests(subject, [5, 12, 9, 30])
+    for ours, theirs in zip(run(subject, rows, True, batch_size=2), run(subject, rows, False), strict=True):
+        alike(ours, theirs)
+    assert replayed and begun
+
+
 @pytest.mark.parametrize("refusals", [1, 99])
 def test_without_memory_for_a_recording_it_is_tried_again_and_then_left(
     subject: Subject, replayed: list[bool], monkeypatch: pytest.MonkeyPatch, refusals: int
@@ -393,14 +437,13 @@ def test_without_memory_for_a_recording_it_is_tried_again_and_then_left(
 
 
 def test_slots_laid_out_anew_are_recorded_anew(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    def record(self: Any, stream: object, pool: object) -> None:
+    def record(self: Any, pool: object) -> None:
         self._graph = Recorded(weakref.WeakMethod(self._run), pool)
         self._graph.replay = lambda run=self._graph.replay: run()()
 
     monkeypatch.setattr(recording.Recording, "record", record)
     monkeypatch.setattr(recorder, "_records", lambda subject: True)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     Recorded.alive.clear()
     rows = requests(subject, [40, 12, 90, 9, 33, 60, 150, 25])
     expected = run(subject, rows, False, batch_size=3)

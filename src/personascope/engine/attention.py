@@ -3,10 +3,11 @@ they have, and heads that share keys together."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -126,8 +127,8 @@ class _Together:
     """Heads that share keys and values as if they were tokens of one head, since else each gets a copy of them."""
 
     def __init__(self) -> None:
-        # Whether it gives the same, by function and kind of module.
-        self._tried: dict[object, bool] = {}
+        # Whether it gives the same, by module and function: modules of one kind may differ.
+        self._tried: WeakKeyDictionary[Any, dict[object, bool]] = WeakKeyDictionary()
 
     def ask(
         self,
@@ -142,26 +143,27 @@ class _Together:
         rows, heads, tokens, size = query.shape
         own = key.shape[1]
         as_it_is = (module, query, key, value, attention_mask)
-        may_be = tokens == 1 and own < heads == own * (heads // own) and attention_mask is not None
-        if not may_be or settings.get("position_bias") is not None:
+        may_be = tokens == 1 and own < heads == own * (heads // own) and settings.get("position_bias") is None
+        if not may_be or attention_mask is None or attention_mask.shape[1:3] not in ((1, 1), (heads, 1)):
             return real(*as_it_is, **settings)
-        kind = real, type(module), query.dtype
-        if not self._tried.get(kind, True):
+        tried, kind = self._tried.setdefault(module, {}), (real, query.dtype)
+        if not tried.get(kind, True):
             return real(*as_it_is, **settings)
-        assert attention_mask is not None
-        mask = attention_mask if attention_mask.shape[1] == 1 else attention_mask.reshape(rows, own, heads // own, -1)
+        shared = attention_mask.shape[1] == 1
+        mask = attention_mask if shared else attention_mask.reshape(len(attention_mask), own, heads // own, -1)
 
         def together() -> tuple[Tensor, Any]:
             out, weights = real(_Alone(module), query.reshape(rows, own, -1, size), key, value, mask, **settings)
             weights = weights.reshape(rows, heads, 1, -1) if isinstance(weights, Tensor) else weights
             return out.transpose(1, 2).reshape(rows, 1, heads, -1), weights
 
-        if kind in self._tried:
+        if kind in tried:
             return together()
         expected, weights = real(*as_it_is, **settings)
-        if query.is_cuda and torch.cuda.is_current_stream_capturing():
-            return expected, weights
-        self._tried[kind] = _gives(expected, together)
+        if not (query.is_cuda and torch.cuda.is_current_stream_capturing()):
+            # Too little memory says nothing about what it gives.
+            with suppress(torch.OutOfMemoryError):
+                tried[kind] = _gives(expected, together)
         return expected, weights
 
 
@@ -169,6 +171,8 @@ def _gives(expected: Tensor, function: Callable[[], tuple[Tensor, Any]]) -> bool
     """Whether a function gives the same, but for rounding."""
     try:
         found = function()[0]
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
     near = 1e-4 if expected.dtype == torch.float32 else 0.03

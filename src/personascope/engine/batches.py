@@ -40,3 +40,9 @@ def batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> lis
     texts. Another pass is had only where it saves more padding than it costs."""
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     return [order[part] for part in cuts([lengths[index] for index in order], tokens * _PASS, tokens, rows)]
+
+
+def padded(rows: Sequence[Sequence[int]], width: int) -> list[list[int]]:
+    """Token ids right-padded to `width`: what comes after a row's end is nothing to it. It is a token that every model has,
+    which a tokenizer's own for padding need not be."""
+    return [[*row, *[0] * (width - len(row))] for row in rows]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from personascope.engine.batches import batches
+from personascope.engine.batches import batches, padded
 from personascope.engine.cache import most_rows
 from personascope.engine.forward import Passage
 from personascope.engine.hooks import run
@@ -174,5 +174,4 @@ def _begun(prefilled: DynamicCache, places: Sequence[int], columns: int) -> Dyna
 def _padded(subject: Subject, texts: Sequence[_Ids]) -> Tensor:
     """[texts, longest]: ids padded on the right."""
     width = max(map(len, texts))
-    pad = subject.tokenizer.pad_token_id or 0
-    return torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids in texts], device=subject.input_device)
+    return torch.tensor(padded(texts, width), device=subject.input_device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from personascope.engine.batches import padded
 from personascope.engine.cache import most_rows
 from personascope.engine.forward import Passage, activations_of, finite, visitor
 from personascope.engine.hooks import run
@@ -109,12 +110,12 @@ def _endings(
 ) -> Tensor:
     """[endings, layers, hidden]: rows from one cache, right-padded without a mask, since no token sees what comes after it;
     masks of sliding windows count columns, so that no padding may stand before a token."""
-    width, pad = max(map(len, endings)), subject.tokenizer.pad_token_id or 0
+    width = max(map(len, endings))
     cache = DynamicCache() if root is None else copy.deepcopy(root)
     if root is not None:
         cache.batch_repeat_interleave(len(endings))
     reader.places = torch.tensor([row * width + len(ending) - 1 for row, ending in enumerate(endings)])
-    rows = [[*ending, *[pad] * (width - len(ending))] for ending in endings]
+    rows = padded(endings, width)
     inputs = {
         "input_ids": torch.tensor(rows, device=subject.input_device),
         "past_key_values": cache,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from personascope.directions import Direction
-from personascope.engine.batches import batches
+from personascope.engine.batches import batches, padded
 from personascope.engine.edits import Applied, Editor, changes
 from personascope.engine.hooks import Visitor, run
 from personascope.engine.means import Means, Places
@@ -89,8 +89,7 @@ def run_group(
     pick: Callable[[Tensor], Tensor] | None = None,
 ) -> Any:
     """One pass over a group, as deep as the readers or the head need."""
-    pad = subject.tokenizer.pad_token_id or 0
-    rows = [[*passage.ids, *[pad] * (group.width - len(passage))] for passage in group.passages]
+    rows = padded([passage.ids for passage in group.passages], group.width)
     entries = [
         (change, Span(row, 0, len(passage)).flat(change.write.tokens.positions(passage.layout), group.width))
         for row, passage in enumerate(group.passages)

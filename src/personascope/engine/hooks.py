@@ -21,7 +21,7 @@ _TURNS: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
 _making = Lock()
 
 
-def _turn(model: nn.Module) -> RLock:
+def turn(model: nn.Module) -> RLock:
     """What a thread holds while it runs a model."""
     with _making:
         return _TURNS.setdefault(model, RLock())
@@ -46,7 +46,7 @@ def run(
     """
     seen: set[int] = set()
     with (
-        _turn(subject.base),
+        turn(subject.base),
         torch.inference_mode(),
         products(subject),
         _attached(subject, visitors, seen, pick, stop_after),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from personascope.engine.attention import attending, together
+from personascope.engine.batches import padded
 from personascope.engine.cache import Store
 from personascope.engine.forward import visitor
 from personascope.engine.hooks import run
@@ -51,11 +52,7 @@ class Passes:
 
     def beginnings(self, rows: Sequence[Row], plan: Plan, width: int, left: int) -> Passed:
         """The tokens given to new rows but the last `left` of each, right-padded to `width`."""
-        pad = self.subject.tokenizer.pad_token_id or 0
-        ids = [
-            [*[*row.request.prompt.ids, *row.response][: row.given - left], *[pad] * (width - row.given + left)]
-            for row in rows
-        ]
+        ids = padded([[*row.request.prompt.ids, *row.response][: row.given - left] for row in rows], width)
         last = [index * width + row.given - left - 1 for index, row in enumerate(rows)]
         begun = self._recorder.begin(ids, last, plan) if self._recorder is not None else None
         if begun is None:
@@ -91,10 +88,9 @@ class Passes:
     def wholes(self, rows: Sequence[Row], plan: Plan) -> Passed:
         """Rows from their beginnings to one more token of each, right-padded: what `one_more` does without a store."""
         width = max(row.ran for row in rows) + 1
-        pad = self.subject.tokenizer.pad_token_id or 0
         ids = [[*row.request.prompt.ids, *row.response[: row.ran + 1 - row.prompt]] for row in rows]
         last = [index * width + row.ran for index, row in enumerate(rows)]
-        return self._padded([[*row, *[pad] * (width - len(row))] for row in ids], plan, last)
+        return self._padded(padded(ids, width), plan, last)
 
     def _padded(self, ids: list[list[int]], plan: Plan, last: list[int]) -> Passed:
         """last: where in the flattened batch the rows' last tokens are."""

@@ -15,6 +15,8 @@ from personascope.engine.spans import Span
 from personascope.subject import Subject
 
 _NO_SINK = (False,)
+# Times as many directions as are watched may be read, where that spares making another reader.
+_MOST_READ = 4
 
 # Places in the flattened batch, and for each whether the mean leaves it out if it is a sink.
 Marks = tuple[Sequence[int], Sequence[bool]]
@@ -136,6 +138,7 @@ class Planner:
         if (
             projections is None
             or projections.when != when
+            or len(projections.directions) > _MOST_READ * len(union)
             or not union.keys() <= {id(one) for one in projections.directions}
         ):
             projections = self._reader = Projections(tuple(union.values()), self.subject, when)

@@ -98,7 +98,6 @@ class Recorder:
         self.store = store
         self._steps, self._beginnings = _Shelf[Step](), _Shelf[Beginning]()
         self._last: Step | None = None
-        self._stream: torch.cuda.Stream | None = None
         self._modules = list(subject.model.modules())
         self._is_off = _is_patched(subject)
         store.columns.is_exposed = True
@@ -111,10 +110,12 @@ class Recorder:
 
     def step(self, rows: Sequence[Row], plan: Plan) -> tuple[Tensor, Tensor | None] | None:
         """A step of the rows as `Recording` gives it; None if it has to be run as it is."""
-        last, self._last = self._last, None
         if not self._may_record(plan):
+            self._last = None
             return None
+        # The last one is let go of here if the slots are laid out anew, so that it does not keep the old ones.
         step = self._step(len(rows), plan)
+        last, self._last = self._last, None
         if step is not last or not step.follows(plan, self.store):
             step.load(plan, rows, self.store)
         if not self._recorded(step, self._steps):
@@ -124,18 +125,22 @@ class Recorder:
 
     def width(self, rows: int, tokens: int) -> int:
         """How wide to make a pass over the beginnings of so many rows, so that a recording fits many of them."""
+        return self._wide(rows, tokens) or tokens
+
+    def _wide(self, rows: int, tokens: int) -> int | None:
+        """The same, None where nothing is recorded."""
         grain = max(_GRAIN, room(tokens) // 4)
         wide = -(-tokens // grain) * grain
-        fits = room(rows) * wide <= _MOST_TOKENS and wide <= (self.subject.context or wide)
-        return wide if fits and self._begins else tokens
+        wide = max(tokens, min(wide, self.subject.context or wide))
+        return wide if self._begins and room(rows) * wide <= _MOST_TOKENS else None
 
     def begin(self, ids: Sequence[Sequence[int]], last: Sequence[int], plan: Plan) -> Begun | None:
-        """A pass over new rows' tokens [rows, width], chosen by `width`, with the logits after those that are `last` in the
-        flattened batch; None if it has to be run as it is."""
-        rows, width = room(len(ids)), len(ids[0])
-        if rows * width > _MOST_TOKENS or not self._begins or not self._may_record(plan):
+        """A pass over new rows' tokens [rows, width], with the logits after those that are `last` in the flattened batch.
+        None if it has to be run as it is, as it has where the width is none that `width` gives."""
+        width = len(ids[0])
+        if self._wide(len(ids), width) != width or not self._may_record(plan):
             return None
-        layers = len(self.store.layers)
+        rows, layers = room(len(ids)), len(self.store.layers)
         beginning = self._beginnings.get(
             (rows, width, _shape(plan)), lambda: Beginning(self.subject, plan, layers, rows, width)
         )
@@ -168,6 +173,12 @@ class Recorder:
         slots, width = self.store.shape
         size = min(slots, room(rows) if rows <= _ROWS else -(-rows // _ROWS) * _ROWS)
         columns = min(width, (self.store.columns.end // _COLUMNS + 1) * _COLUMNS)
+        context = self.subject.context or columns
+        if columns > context:
+            # A model may know of no more columns than of tokens in a row.
+            if self.store.columns.end >= context:
+                self.store.settle()
+            columns = context
         return self._steps.get(
             (size, columns, _shape(plan)), lambda: Step(self.subject, plan, self.store, size, columns)
         )
@@ -177,14 +188,14 @@ class Recorder:
         if not recording.is_warm or recording.is_recorded or not _records(self.subject):
             return True
         try:
+            recording.record(shelf.pool)
+        except torch.OutOfMemoryError:
             try:
-                recording.record(self._where(), shelf.pool)
-            except torch.OutOfMemoryError:
                 # What PyTorch keeps for later is of no use to a recording.
                 torch.cuda.empty_cache()
-                recording.record(self._where(), shelf.pool)
-        except torch.OutOfMemoryError:
-            self._is_off = True
+                recording.record(shelf.pool)
+            except RuntimeError:
+                self._is_off = True
         except RuntimeError:
             # The model asks the CPU something on its way.
             if isinstance(recording, Step):
@@ -194,11 +205,6 @@ class Recorder:
         if not recording.is_recorded:
             shelf.clear()
         return recording.is_recorded
-
-    def _where(self) -> torch.cuda.Stream:
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self.subject.input_device)
-        return self._stream
 
 
 def _shape(plan: Plan) -> object:

@@ -4,7 +4,8 @@ kernel."""
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +14,15 @@ from transformers.cache_utils import Cache
 
 from personascope.engine.attention import together
 from personascope.engine.forward import visitor
-from personascope.engine.hooks import run
+from personascope.engine.hooks import run, turn
 from personascope.engine.logits import picked
 from personascope.engine.plan import Plan
 from personascope.engine.row import Row
 from personascope.engine.slots import FixedLayer, FreshLayer, SlotStore
 from personascope.engine.tables import Table
 from personascope.subject import Subject
+
+_recording = Lock()
 
 
 class Recording:
@@ -55,13 +58,14 @@ class Recording:
         assert self.logits is not None
         return self.logits[:rows], None if self.read is None else self.read[:rows]
 
-    def record(self, stream: torch.cuda.Stream, pool: Any) -> None:
+    def record(self, pool: Any) -> None:
         """Record what a pass does. Raises `RuntimeError` where it does something that cannot be, and
         `torch.OutOfMemoryError`."""
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), _stream(self.ids.device)
         stream.wait_stream(torch.cuda.current_stream(stream.device))
         try:
-            with torch.cuda.stream(stream):
+            # Nobody runs the model meanwhile, and only one thread at a time records.
+            with turn(self.subject.base), _recording, torch.cuda.stream(stream):
                 graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
                     self._run()
@@ -181,6 +185,12 @@ class Beginning(Recording):
         self.logits = self._pass(self._cache.layers, {}, partial(picked, self._last))[0].float()
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Where all is recorded: libraries keep memory for every stream that they have seen."""
+    return torch.cuda.Stream(device)
+
+
 def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
     """After a recording that failed: PyTorch goes on as if one were under way, with its memory and its random numbers, until
     that is ended and another one has come to its end."""
@@ -190,5 +200,5 @@ def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
             torch._C._cuda_endAllocateToPool(stream.device.index, pool)
         with torch.cuda.stream(stream):
             empty = torch.cuda.CUDAGraph()
-            empty.capture_begin()
+            empty.capture_begin(capture_error_mode="thread_local")
             empty.capture_end()

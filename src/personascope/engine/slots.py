@@ -86,6 +86,8 @@ class SlotLayer(CacheLayerMixin):
         begin, end = now.begin - shift, now.end - shift
         for held in (self.keys, self.values):
             held[: now.rows, :, begin:end] = held[: now.rows, :, now.begin : now.end].clone()
+            # What a row that moves far to the right leaves between: of the columns in use none was written there.
+            held[: now.rows, :, now.end : begin] = 0
             if now.is_exposed:
                 # What a row that is gone left there need not be numbers.
                 held[:, :, end : now.end] = 0
@@ -280,6 +282,10 @@ class SlotStore:
             layer.fit(slots, columns, None if pattern is None else _held(pattern.layers[index]), shift)
         self._moved(shift)
 
+    def settle(self) -> None:
+        """Move the rows to the front of their slots."""
+        self._slide(self.columns.begin)
+
     def _slide(self, shift: int) -> None:
         for layer in self.layers:
             layer.slide(shift)
@@ -302,7 +308,7 @@ class SlotStore:
         if now.end + count <= min(most or width, width):
             return
         if now.begin >= max(_LEAST_WON, self.used // _PART_WON, count):
-            self._slide(now.begin)
+            self.settle()
         elif now.end + count > width:
             self._refit(self.shape[0], self._grown(self.used + count), now.begin, None)
 
