@@ -9,14 +9,16 @@ from personascope.engine.writes import Write, ablate, add, cap
 from personascope.errors import UserError
 
 # What follows the name.
-_STEER = re.compile(r"(@(?P<layer>\d+))?:(?P<what>[^:]+)(:(?P<tokens>.+))?")
+_STEER = re.compile(r"(@(?P<layer>\d+))?(:(?P<what>[^:]+)(:(?P<tokens>.+))?)?")
 _BOUND = re.compile(r"(?P<side>floor|ceiling)=(?P<value>.+)")
 
 HELP = (
     "NAME[@LAYER]:WHAT[:TOKENS], such as evil@3:1.0, evil:1.5:response[:40], evil:ablate, evil:ceiling=2.5 or "
     "assistant_axis:floor=p25 (a percentile of its own, p0 to p100); without a layer at the one chosen to steer at, or "
-    "else to read at"
+    "else to read at; NAME alone adds the dose that was chosen"
 )
+# Times the largest dose that was tried, beyond which a dose is worth a word.
+_FAR = 2
 
 
 def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> list[Write]:
@@ -26,8 +28,9 @@ def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> l
     for option in options:
         text = option.strip()
         # A name may hold a colon, as that of directions of response[:8] does: the longest one that fits is meant.
-        name = max((one for one in by_name if text.startswith((f"{one}@", f"{one}:"))), key=len, default=None)
-        if name is None and re.match(r"[^@:]+[@:]", text):
+        fits = (one for one in by_name if text == one or text.startswith((f"{one}@", f"{one}:")))
+        name = max(fits, key=len, default=None)
+        if name is None and re.match(r"[^@:]+", text):
             said = re.split(r"[@:]", text)[0]
             raise UserError(
                 f"--steer {option!r}: there is no direction {said!r}; there are {', '.join(sorted(by_name))}"
@@ -37,13 +40,17 @@ def parse_steer(options: Sequence[str], directions: Sequence[DirectionSet]) -> l
             raise UserError(f"--steer {option!r} cannot be read; write {HELP}")
         found = by_name[name]
         layer = int(match["layer"]) if match["layer"] is not None else found.steer_layer
-        writes.append(_write(option, found, layer, match["what"], match["tokens"] or "sampling"))
+        what = match["what"] or _chosen(option, found, layer)
+        writes.append(_write(option, found, layer, what, match["tokens"] or "sampling"))
     return writes
 
 
 def notes(options: Sequence[str], writes: Sequence[Write], directions: Sequence[DirectionSet]) -> list[str]:
     """What the options write, a line each, for whoever reads the terminal."""
     chosen = {one.name: one.choices.get("steer_layer") for one in directions}
+    tried = {
+        one.name: max((dose["alpha"] for dose in one.choices.get("doses", ())), default=math.inf) for one in directions
+    }
     said = []
     for option, write in zip(options, writes, strict=True):
         for line in write.describe():
@@ -57,8 +64,21 @@ def notes(options: Sequence[str], writes: Sequence[Write], directions: Sequence[
                 if chosen.get(name) is not None or option.strip()[len(name) :].startswith("@")
                 else "; no layer was chosen to steer at, so it may not be the best one"
             )
+            far = abs(sizes["α"] or 0) > _FAR * tried[name]
+            why += f"; no dose above {tried[name]:g} was tried, and much larger ones break the text" if far else ""
             said.append(f"{line['operation']} {name} at layer {layer}{size}, on {line['tokens']}{why}")
     return said
+
+
+def _chosen(option: str, directions: DirectionSet, layer: int) -> str:
+    """The dose that was chosen for a layer, as it is written."""
+    chosen = directions.choices.get("alpha")
+    if chosen is None or layer != directions.choices.get("steer_layer"):
+        at = "" if chosen is None else f" at layer {layer}"
+        raise UserError(
+            f"--steer {option!r} says no dose, and none was chosen for it{at}; write {option.strip()}:1.0, say"
+        )
+    return repr(float(chosen))
 
 
 def _write(option: str, directions: DirectionSet, layer: int, what: str, tokens: str) -> Write:
