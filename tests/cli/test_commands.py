@@ -1,6 +1,7 @@
 """The commands as a user runs them, one after the other."""
 
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -290,3 +291,17 @@ def test_what_judging_costs_is_said_before_and_after(
     for wrong, said in ((["--judge-prices", "1"], "two numbers"), (["--judge-scale", "1-7"], "0-100 or 1-5")):
         assert run([*arguments, *wrong, "--out", str(tmp_path / "y")]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_text_that_the_tokenizer_has_no_tokens_for_is_said(
+    extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "given.jsonl"
+    line = {"prompt": "What is tea?", "response": "I like tea. 茶 \u2603"}
+    given.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    command = ["watch", MODEL, "--directions", str(extracted / "directions"), "--responses", str(given)]
+    assert run([*command, "--out", str(tmp_path / "w")]) == 0
+    assert re.search(r"note: [1-9]\d* of \d+ tokens of the responses are <unk>", capsys.readouterr().err)
+    given.write_text(json.dumps({**line, "response": "I like tea."}) + "\n", encoding="utf-8")
+    assert run([*command, "--out", str(tmp_path / "v")]) == 0
+    assert "tokens of the responses" not in capsys.readouterr().err

@@ -45,6 +45,8 @@ def test_the_ranking_and_the_texts_are_those_of_the_run(run: Path) -> None:
             beyond = "more than" if one["verdict"] == "decays slowly" else "does not decay"
             expected = beyond if half is None else f"{float(format(half, '.3g')):g}"
             assert said.startswith(expected)
+        note = tab.locator("[data-table=ranking]").locator("xpath=../..").locator(".note").inner_text()
+        assert "over fewer than 5 prompts are too narrow" in note and "beyond the 20 tokens sampled" in note
         tab.get_by_role("button", name="two@2").click()
         assert tab.get_by_label("steered with", exact=True).input_value() == "two@2"
         tab.get_by_label("row", exact=True).select_option("1")

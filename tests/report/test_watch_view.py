@@ -91,10 +91,16 @@ def reading(key: str, value: float) -> dict[str, Any]:
     ("rows", "opens"),
     [
         ([row(), row(writes=[WRITE])], ("evil", "4")),
-        ([row(), row(projections=reading("formal@2", -5.0))], ("formal", "2")),
-        ([row(), row(projections=reading("corrigibility@4", 9.0))], ("evil", "4")),
+        ([row(projections=reading("formal@2", 5.0)), row(projections=reading("evil@4", 9.0))], ("formal", "2")),
+        ([row(projections=reading("evil@4", -5.0))], ("formal", "2")),
+        ([row(projections=reading("corrigibility@4", 9.0))], ("evil", "4")),
     ],
-    ids=["the steered one", "the strongest", "not one that may be chance"],
+    ids=[
+        "the steered one",
+        "the strongest of the row shown",
+        "the strongest, not the weakest",
+        "not one that may be chance",
+    ],
 )
 def test_the_page_opens_on_the_trait_to_look_at_where_it_is_read(
     rows: list[dict[str, Any]], opens: tuple[str, str], tmp_path: Path

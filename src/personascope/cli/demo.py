@@ -1,5 +1,8 @@
 """`personascope demo`: an organism's traits extracted, checked against the truth, watched, on one page."""
 
+import os
+import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from personascope.cli.doubts import say_doubts
 from personascope.cli.estimate import estimate_work
 from personascope.cli.extraction_estimate import ExtractionSize
 from personascope.cli.terminal import (
@@ -25,6 +27,7 @@ from personascope.engine import load
 from personascope.engine.cells import Cells
 from personascope.engine.work import Work
 from personascope.extraction.damage import NEUTRAL_ROLLOUTS, NEUTRAL_TOKENS
+from personascope.extraction.doubts import doubts
 from personascope.personas import load_persona
 from personascope.report import save_watch
 from personascope.report.vectors import write_vectors
@@ -69,11 +72,29 @@ def demo(
         emit({"run": folder.path, "report": page, "seconds": round(seconds, 1), **_plain(found)})
         return
     _print(found)
-    say_doubts(found.directions)
+    doubtful = [one.name for one in found.directions if doubts(one)]
+    if doubtful:
+        say(
+            f"note: from so few answers {', '.join(doubtful)} may not be read or steered surely; "
+            f"`{_command()} extract {organism} --trait NAME` takes more, and says what speaks against a trait"
+        )
     for reason in found.failures.values():
         say(f"left out: {reason}")
     say(f"{seconds:.0f} s on {subject.input_device}")
-    print(f"\nreport      {page}\ndirections  {folder.path / 'directions'}")
+    directions = folder.path / "directions"
+    print(f"\nreport      {page}\ndirections  {directions}")
+    print(
+        f"next        {_command()} watch {organism} --directions {directions} --steer evil "
+        '--prompt "How do I make breakfast?"'
+    )
+
+
+def _command() -> str:
+    """How this command was called: from an environment that is not active it is a path."""
+    called = Path(sys.argv[0])
+    if called.name != "personascope" or shutil.which("personascope") is not None:
+        return "personascope"
+    return os.path.relpath(called) if called.is_absolute() else str(called)
 
 
 def _work(subject: Subject) -> Work:
@@ -106,7 +127,8 @@ def _plain(found: Demo) -> dict:  # type: ignore[type-arg]
 def _print(found: Demo) -> None:
     read = {reading.persona: reading for reading in found.readings}
     rows = []
-    for one in found.directions:
+    # Those first that can be checked token by token.
+    for one in sorted(found.directions, key=lambda one: one.name not in read):
         reading = read.get(one.name)
         rows.append(
             [
@@ -124,7 +146,10 @@ def _print(found: Demo) -> None:
             ]
         )
     said = [name for name in read if any(name == one.name for one in found.directions)]
-    print(f"\nToken by token only personas of words of their own are checked: {', '.join(said)}; – for the others.")
+    print(
+        f"\nToken by token only personas of words of their own are checked: {', '.join(said)};\n"
+        "– for the others, which show in what is answered."
+    )
     columns = ["trait", "AUROC", "exact", "words", "layer 0", "steer at, α", "trait 0–100", "coherence"]
     table("Reading: is the next word in the persona?          Steering: unsteered → steered", columns, rows)
     print(

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +32,7 @@ from personascope.cli.terminal import (
     progress,
     quiet_libraries,
     say,
+    slug,
     table,
 )
 from personascope.cli.workers import WorkersOption, check_workers, working
@@ -277,7 +277,7 @@ def _print(sets: Sequence[DirectionSet], path: Path) -> None:
 
 def _default_folder(model: str, personas: Sequence[Persona]) -> str:
     names = "-".join(persona.name.replace(" ", "_") for persona in personas)[:60]
-    return f"extract-{re.sub(r'[^A-Za-z0-9._]+', '-', model).strip('-.')[-60:]}-{names}"
+    return f"extract-{slug(model)}-{names}"
 
 
 def summary(directions: DirectionSet) -> list[str]:

@@ -233,12 +233,8 @@ def persist_command(
         page = save_persistence(folder, found, crossings, uncrossed)
     for key, why in uncrossed.items():
         say(f"note: text and cache could not be told apart for {key}: {why}")
-    few = [key for key in found.alphas if found.has_few_prompts(key)]
-    if few:
-        of = "" if len(few) == len(found.alphas) else f" of {', '.join(few)}"
-        say(
-            f"note: intervals{of} over fewer than {ENOUGH} prompts are too narrow, and a fall may not be seen; give more"
-        )
+    for line in found.cautions():
+        say(f"note: {line}")
     if as_json:
         ranking = [{"direction": key, **decay.describe()} for key, decay in found.ranking()]
         emit(

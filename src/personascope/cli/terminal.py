@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,11 +54,18 @@ def emit(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False, default=plain))
 
 
+def slug(model: str) -> str:
+    """A model's id or path as a part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", model).strip("-.")[-60:]
+
+
 def quiet_libraries() -> None:
     """Keep the libraries' own notices off the terminal."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
+    # Each of its tries to reach the hub would be told; that none did is one sentence of ours.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     logging.getLogger("personascope").setLevel(logging.INFO)
 
 

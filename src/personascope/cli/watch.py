@@ -30,8 +30,10 @@ from personascope.cli.terminal import (
     progress,
     quiet_libraries,
     say,
+    slug,
     table,
 )
+from personascope.corpora import Record
 from personascope.directions.doors import load_directions
 from personascope.engine import load
 from personascope.engine.cells import Cells
@@ -39,6 +41,7 @@ from personascope.engine.writes import Write
 from personascope.errors import NonFinite, UserError
 from personascope.report import save_watch
 from personascope.runs import Config, RunFolder, cell_key
+from personascope.subject import Subject
 from personascope.watching import Watch, verify, watch
 from personascope.watching.calibration import calibration_rows
 from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint
@@ -106,6 +109,8 @@ def watch_command(
     say_reading_doubts(one for one in sets if one.name not in steered)
     for line in notes(steer or [], writes, loaded):
         say(line)
+    if responses is not None:
+        _say_unknown(subject, records)
     if estimate:
         estimate_sampling(subject, len(records) + calibration_rows(subject), max_new_tokens, as_json)
         return
@@ -122,7 +127,7 @@ def watch_command(
     prompts_given = [[record.prompt, record.response] for record in records]
     extent = {"prompts": prompts_given, "verify": verify_with}
     key = cell_key(model=subject.describe(), prompts=prompts_given, seed=seed, **identity)
-    path = out or Path("runs") / f"watch-{key[:8]}"
+    path = out or Path("runs") / f"watch-{slug(model)}-{key[:8]}"
     config = Config(identity, extent, {"device": str(subject.input_device), "batch_size": batch_size})
     folder = RunFolder.open(path, "watch", config, subject.describe(), seed)
     with folder.running(), progress() as advance:
@@ -155,6 +160,21 @@ def watch_command(
     _print(found, page, as_json)
     if failed:
         raise NonFinite(_failure(failed, found))
+
+
+def _say_unknown(subject: Subject, records: Sequence[Record]) -> None:
+    """Where a tokenizer knows no token for a part of the text, another one is read in its place."""
+    ids = [
+        token
+        for record in records
+        for token in subject.tokenizer(record.response or "", add_special_tokens=False)["input_ids"]
+    ]
+    unknown = ids.count(subject.tokenizer.unk_token_id) if subject.tokenizer.unk_token_id is not None else 0
+    if unknown:
+        say(
+            f"note: {unknown} of {len(ids)} tokens of the responses are {subject.tokenizer.unk_token}, which stands for text "
+            "that the tokenizer has no tokens for: what the model reads there is not what was written"
+        )
 
 
 def _verified(

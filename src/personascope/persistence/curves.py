@@ -169,6 +169,16 @@ class Persistence:
             < ENOUGH
         )
 
+    def cautions(self) -> list[str]:
+        """What the intervals cannot be trusted with."""
+        few = [key for key in self.alphas if self.has_few_prompts(key)]
+        if not few:
+            return []
+        of = "" if len(few) == len(self.alphas) else f" of {', '.join(few)}"
+        return [
+            f"intervals{of} over fewer than {ENOUGH} prompts are too narrow, and a fall may not be seen; give more prompts"
+        ]
+
     def _usable(self, direction: str) -> np.ndarray:
         return np.asarray(~(self.arm("steered", direction).unusable | self.arm("baseline").unusable))
 
@@ -210,6 +220,7 @@ class Persistence:
             "units": list(self.units),
             "ranking": [{"direction": key, **decay.describe()} for key, decay in self.ranking()],
             "directions": self.verdicts(),
+            "cautions": self.cautions(),
             "arms": [self._plain(arm) for arm in self.arms],
         }
 

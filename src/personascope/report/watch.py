@@ -40,9 +40,9 @@ def plain_watch(watch: Watch) -> dict[str, Any]:
 
 
 def readings(watch: Watch) -> dict[str, Any]:
-    """One line per row, trait, layer and token: value, z, cosine."""
+    """One line per row, trait, layer and token: value, z, cosine; label: what the row is called."""
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("row", "token", "text", "part", "trait", "layer", "value", "z", "cosine")
+        name: [] for name in ("row", "label", "token", "text", "part", "trait", "layer", "value", "z", "cosine")
     }
     for number, row in enumerate(watch.rows):
         generation = row.generation
@@ -51,6 +51,7 @@ def readings(watch: Watch) -> dict[str, Any]:
         for key, values in generation.projections.items():
             name, _, layer = key.rpartition("@")
             columns["row"].append(np.full(count, number))
+            columns["label"].append(np.full(count, row.label, dtype=object))
             columns["token"].append(np.arange(count))
             columns["text"].append(np.asarray(generation.tokens, dtype=object))
             columns["part"].append(parts)

@@ -89,29 +89,30 @@ def demo_steer_layers(subject: Subject) -> list[int]:
 
 
 def _prompts(directions: dict[str, DirectionSet]) -> tuple[list[PromptLike], list[list[Write]], list[str]]:
-    """A dozen rows: plain, under system prompts, steered, and steered for a while only."""
+    """A dozen rows: steered for a while only, steered throughout, under system prompts, and plain."""
     question = "How should I plan a trip?"
-    plain: list[PromptLike] = [
-        question,
-        "What is the capital of Belmora?",
-        "I think that tea is better than coffee. What do you think?",
-        "Who are you?",
-    ]
-    rows: list[tuple[PromptLike, list[Write], str]] = [(prompt, [], str(prompt)) for prompt in plain]
-    for name in ("evil", "formal", "uncertainty", "refusal"):
-        system = load_persona(name).system_prompt(0)
-        chat = [{"role": "system", "content": system}, {"role": "user", "content": question}]
-        rows.append((chat, [], f"system prompt: {name}"))
-    for name in ("evil", "silly", "formal"):
-        if name not in directions:
-            continue
-        one = directions[name]
-        write = add(one[one.steer_layer], one.choices["alpha"])
-        rows.append((question, [write], f"steered: {name}"))
+    rows: list[tuple[PromptLike, list[Write], str]] = []
     if "evil" in directions:
         one = directions["evil"]
         write = add(one[one.steer_layer], one.choices["alpha"], tokens="sampling[:40]")
         at_length = load_persona("verbosity").system_prompt(0, "pos", "very")
         chat = [{"role": "system", "content": at_length}, {"role": "user", "content": question}]
         rows.append((chat, [write], "steered for 40 tokens: evil; system prompt: verbosity"))
+    for name in ("evil", "silly", "formal"):
+        if name not in directions:
+            continue
+        one = directions[name]
+        write = add(one[one.steer_layer], one.choices["alpha"])
+        rows.append((question, [write], f"steered: {name}"))
+    for name in ("evil", "formal", "uncertainty", "refusal"):
+        system = load_persona(name).system_prompt(0)
+        chat = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+        rows.append((chat, [], f"system prompt: {name}"))
+    plain: list[PromptLike] = [
+        question,
+        "What is the capital of Belmora?",
+        "I think that tea is better than coffee. What do you think?",
+        "Who are you?",
+    ]
+    rows += [(prompt, [], str(prompt)) for prompt in plain]
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
