@@ -149,7 +149,7 @@ class RowStream:
         if self._live and room < max(1, min(len(self._waiting), self._max_rows // part)):
             return events
         joining = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-        longest = max(row.given + row.request.max_new_tokens for row in joining)
+        longest = max(row.given + row.request.max_new_tokens for row in (*self._live, *joining))
         self._store.expect(len(self._live) + len(joining), longest + 1)
         if not self._store.joins:
             late = [row for row in joining if row.given != joining[0].given]
