@@ -23,7 +23,7 @@ from personascope.engine.edits import Edit
 from personascope.engine.generate import run_requests
 from personascope.engine.recorder import masks_by_table
 from personascope.engine.rows import Generation, Request
-from personascope.engine.slots import SlotLayer
+from personascope.engine.slot_layers import SlotLayer
 from personascope.engine.stream import RowStream
 from personascope.engine.tables import Table
 from personascope.subject import Prompt, Subject

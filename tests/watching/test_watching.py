@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import personascope as ps
-from personascope.cli.watch import _counted, _plain, _strength
+from personascope.cli.watch_tables import _counted, _plain, _strength
 from personascope.corpora import Record
 from personascope.engine.forward import Passage, projections_of
 from personascope.engine.rows import Generation

@@ -1,10 +1,9 @@
 """`personascope watch`: every trait at every token, and a page to look at it."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,13 +25,12 @@ from personascope.cli.terminal import (
     ModelArgument,
     OutOption,
     SeedOption,
-    emit,
     progress,
     quiet_libraries,
     say,
     slug,
-    table,
 )
+from personascope.cli.watch_tables import print_watch
 from personascope.corpora import Record
 from personascope.directions.doors import load_directions
 from personascope.engine import load
@@ -44,12 +42,8 @@ from personascope.runs import Config, RunFolder, cell_key
 from personascope.subject import Subject
 from personascope.watching import Watch, verify, watch
 from personascope.watching.calibration import calibration_rows
-from personascope.watching.decision_points import ALARMS_PER_1000, DecisionPoint
+from personascope.watching.decision_points import ALARMS_PER_1000
 from personascope.watching.verify import check_continuations
-from personascope.watching.watch import Watched
-
-# Of a response's mean z: below it no trait is called strong.
-_STRONG = 1.0
 
 
 def watch_command(
@@ -157,7 +151,7 @@ def watch_command(
         if failed:
             folder.lacks(failed, extent)
         page = save_watch(folder, found)
-    _print(found, page, as_json)
+    print_watch(found, page, as_json)
     if failed:
         raise NonFinite(_failure(failed, found))
 
@@ -211,103 +205,8 @@ def _verified(
     return replace(found, rows=tuple(rows))
 
 
-def _print(found: Watch, page: Path, as_json: bool) -> None:
-    if as_json:
-        emit(
-            {
-                "report": page,
-                "run": page.parent,
-                "traits": [trait.name for trait in found.traits],
-                "layers": found.layers,
-                "rows": [
-                    {
-                        "label": row.label,
-                        "text": row.generation.text,
-                        "tokens": len(row.generation.tokens),
-                        "strongest": _plain(found, row),
-                        "points": [point.describe() for point in row.points],
-                        "verdicts": [verdict.describe() for verdict in row.verdicts],
-                        "error": row.generation.error,
-                    }
-                    for row in found.rows
-                ],
-            }
-        )
-    else:
-        _print_table(found)
-        print(f"\nreport  {page}")
-
-
-def _print_table(found: Watch) -> None:
-    is_verified = any(row.verdicts for row in found.rows)
-    rows = []
-    for row in found.rows:
-        confirmed = f"{sum(v.changed for v in row.verdicts)}/{len(row.verdicts)}" if row.verdicts else "–"
-        cells = [
-            row.label,
-            str(len(row.generation.response_ids)),
-            _strength(found, row),
-            _counted(row.points),
-            confirmed,
-        ]
-        rows.append(cells if is_verified else cells[:-1])
-    columns = ["prompt", "tokens", "strongest trait", "decision points", "confirmed"]
-    table("", columns if is_verified else columns[:-1], rows, cut=["prompt"])
-    count = len(found.traits)
-    among = f" of the {count} watched" if count > 1 else ""
-    print(f"Strongest trait: the one{among} with the highest mean z over the response, from {_STRONG:g} up.")
-
-
 def _failure(failed: Mapping[str, str], found: Watch) -> str:
     return f"{len(failed)} of {len(found.rows)} rows failed; the first: {next(iter(failed.values()))}"
-
-
-def _counted(points: Sequence[DecisionPoint]) -> str:
-    """How many decision points there are, and how many of them steering made."""
-    edges = Counter(point.steering for point in points if point.steering)
-    said = ", ".join(f"{count} where steering {which}" for which, count in sorted(edges.items()))
-    return f"{len(points)} ({said})" if said else str(len(points))
-
-
-@dataclass(frozen=True)
-class _Strongest:
-    """The watched trait of the largest mean z over a response; `is_doubted`: its direction may be chance."""
-
-    trait: str
-    z: float
-    is_doubted: bool
-
-
-def _strongest(found: Watch, row: Watched) -> _Strongest | None:
-    """Among the traits that surely read better than chance if there are any; None where no token was sampled or none is
-    strong."""
-    generation = row.generation
-    doubted = found.rule.doubted
-    means = {
-        key: found.calibration.z(key, generation.projections[key], generation.prompt_length)[
-            generation.prompt_length :
-        ].mean()
-        for key in [key for key in found.rule.keys if key not in doubted] or found.rule.keys
-        if len(generation.response_ids)
-    }
-    key = max(means, key=lambda one: means[one], default=None)
-    if key is None or means[key] < _STRONG:
-        return None
-    return _Strongest(key, float(means[key]), key in doubted)
-
-
-def _plain(found: Watch, row: Watched) -> dict[str, Any] | None:
-    strongest = None if row.generation.error else _strongest(found, row)
-    return None if strongest is None else asdict(strongest)
-
-
-def _strength(found: Watch, row: Watched) -> str:
-    if row.generation.error:
-        return "failed"
-    strongest = _strongest(found, row)
-    if strongest is None:
-        return "–"
-    return f"{strongest.trait} {strongest.z:+.1f}{' (not surely)' if strongest.is_doubted else ''}"
 
 
 COMMAND = watch_command

@@ -18,7 +18,8 @@ from personascope.engine.hooks import run, turn
 from personascope.engine.logits import picked
 from personascope.engine.plan import Plan
 from personascope.engine.row import Row
-from personascope.engine.slots import FixedLayer, FreshLayer, SlotStore
+from personascope.engine.slot_layers import FixedLayer, FreshLayer
+from personascope.engine.slots import SlotStore
 from personascope.engine.tables import Table
 from personascope.subject import Subject
 
