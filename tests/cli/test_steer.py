@@ -35,6 +35,16 @@ def test_a_name_alone_needs_a_choice(option: str, said: str) -> None:
         parse_steer([option], SETS)
 
 
+def test_doses_against_a_trait_are_doses_too() -> None:
+    doses = [{"layer": 2, "alpha": alpha} for alpha in (-1.0, -2.0)]
+    sets = [
+        ps.DirectionSet(name, (2,), torch.eye(1, 4), choices={"doses": of}) for name, of in (("a", doses), ("b", None))
+    ]
+    options = ["a:-2", "a:0.5", "a:-5", "b:9"]
+    said = notes(options, parse_steer(options, sets), sets)
+    assert ["no dose above 2" in line for line in said] == [False, False, True, False]
+
+
 @pytest.mark.parametrize(("dose", "is_far"), [("2", False), ("2.1", True), ("-40", True), ("ablate", False)])
 def test_a_dose_far_beyond_those_tried_is_said(dose: str, is_far: bool) -> None:
     options = [f"evil:{dose}", f"evil:response[:4]@1:{dose}"]

@@ -194,6 +194,31 @@ def test_rows_that_begin_as_others_did(
         assert zoo_subject.replays and zoo_subject.base not in recorder._BEGINNINGS_REFUSED
 
 
+def test_rows_that_watch_less_than_others_cost_no_recordings(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads for a row that watches much reads for those that come and go beside it, and no longer."""
+    made: list[object] = []
+    real = recording.Recording.__init__
+    monkeypatch.setattr(
+        recording.Recording, "__init__", lambda self, *args: made.append(type(self)) or real(self, *args)
+    )
+    monkeypatch.setattr(subject, "replays", True)
+    many = tuple(direction(subject, 1, f"d{number}") for number in range(12))
+    prompt = subject.chat.prompt("Hi")
+    stream = RowStream(subject, max_rows=2)
+    stream.submit(Request(prompt, 0, 90, watch=many, suppress_eos=True))
+    for number in range(14):
+        stream.submit(Request(prompt, number, 5, watch=many[:1], suppress_eos=True))
+    while stream.waiting:
+        stream.step()
+    assert made.count(recording.Step) <= 4 and made.count(recording.Beginning) == 1
+    stream.cancel(0)
+    stream.submit(Request(prompt, 0, 9, watch=many[:1], suppress_eos=True))
+    while len(stream):
+        stream.step()
+    reader = stream._plan.projections
+    assert reader is not None and len(reader.directions) == 1
+
+
 def test_a_model_whose_beginnings_cannot_be_recorded_keeps_its_steps(
     subject: Subject, begun: list[bool], replayed: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:

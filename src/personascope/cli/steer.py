@@ -49,7 +49,8 @@ def notes(options: Sequence[str], writes: Sequence[Write], directions: Sequence[
     """What the options write, a line each, for whoever reads the terminal."""
     chosen = {one.name: one.choices.get("steer_layer") for one in directions}
     tried = {
-        one.name: max((dose["alpha"] for dose in one.choices.get("doses", ())), default=math.inf) for one in directions
+        one.name: max((abs(dose["alpha"]) for dose in one.choices.get("doses") or ()), default=math.inf)
+        for one in directions
     }
     said = []
     for option, write in zip(options, writes, strict=True):

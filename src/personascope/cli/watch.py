@@ -112,6 +112,8 @@ def watch_command(
         "directions": sorted(f"{one.name}:{one.digest}" for one in loaded if one.name in used),
         "layers": layers,
         "steer": steer or [],
+        # A name alone is what was chosen for it, which may change.
+        "writes": [str(line) for write in writes for line in write.describe()],
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "chat": chat,

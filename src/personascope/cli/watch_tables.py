@@ -91,8 +91,8 @@ def _strongest(found: Watch, row: Watched) -> _Strongest | None:
         for key in [key for key in found.rule.keys if key not in doubted] or found.rule.keys
         if len(generation.response_ids)
     }
-    key = max(means, key=lambda one: means[one], default=None)
-    if key is None or means[key] < _STRONG:
+    key = max((one for one in means if means[one] >= _STRONG), key=lambda one: means[one], default=None)
+    if key is None:
         return None
     return _Strongest(key, float(means[key]), key in doubted)
 

@@ -92,7 +92,7 @@ class Planner:
                 if is_held:
                     may_sink = row.may_sink(selection)[-1:] if row.ran < row.given else _NO_SINK
                     entries.append((row.slot, [index], may_sink))
-        return Plan(self._editor.compile(written), _places(read), self._projections(rows)), good
+        return Plan(self._editor.compile(written), _places(read), self._projections(rows, is_all=True)), good
 
     def readers(self, plan: Plan) -> list[Reader]:
         """All that reads a pass of this plan."""
@@ -128,8 +128,9 @@ class Planner:
         ]
         return Plan(edits, _places(read), self._projections(rows))
 
-    def _projections(self, rows: Sequence[Row]) -> Projections | None:
-        """A reader of everything these rows watch: the last one's while that does, whatever else it reads."""
+    def _projections(self, rows: Sequence[Row], is_all: bool = False) -> Projections | None:
+        """A reader of everything these rows watch: the last one while that does, unless these are all rows and it reads far
+        more."""
         union: dict[int, Direction] = {id(one): one for row in rows for one in row.request.watch}
         if not union:
             return None
@@ -138,7 +139,7 @@ class Planner:
         if (
             projections is None
             or projections.when != when
-            or len(projections.directions) > _MOST_READ * len(union)
+            or (is_all and len(projections.directions) > _MOST_READ * len(union))
             or not union.keys() <= {id(one) for one in projections.directions}
         ):
             projections = self._reader = Projections(tuple(union.values()), self.subject, when)

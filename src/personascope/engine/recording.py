@@ -63,23 +63,25 @@ class Recording:
         """Record what a pass does. Raises `RuntimeError` where it does something that cannot be, and
         `torch.OutOfMemoryError`."""
         graph, stream = torch.cuda.CUDAGraph(), _stream(self.ids.device)
-        stream.wait_stream(torch.cuda.current_stream(stream.device))
-        try:
-            # Nobody runs the model meanwhile, and only one thread at a time records.
-            with turn(self.subject.base), _recording, torch.cuda.stream(stream):
-                graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-                try:
-                    self._run()
-                except BaseException:
-                    # What it says is only that there was an error.
-                    with suppress(Exception):
-                        graph.capture_end()
-                    raise
-                graph.capture_end()
-        except BaseException:
-            _recover(stream, pool)
-            raise
-        torch.cuda.current_stream(stream.device).wait_stream(stream)
+        current = torch.cuda.current_stream(stream.device)
+        # Nobody runs the model meanwhile, and only one thread at a time records, or ends a recording that failed.
+        with turn(self.subject.base), _recording:
+            stream.wait_stream(current)
+            try:
+                with torch.cuda.stream(stream):
+                    graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+                    try:
+                        self._run()
+                    except BaseException:
+                        # What it says is only that there was an error.
+                        with suppress(Exception):
+                            graph.capture_end()
+                        raise
+                    graph.capture_end()
+            except BaseException:
+                _recover(stream, pool)
+                raise
+            current.wait_stream(stream)
         self._graph = graph
 
     def _run(self) -> None:
