@@ -26,6 +26,7 @@ def test_a_name_alone_is_what_was_chosen(option: str) -> None:
         ("evil@1", "none was chosen for it at layer 1; write evil@1:1.0, say"),
         ("evil:response[:4]", r"says no dose, and none was chosen for it; write evil:response\[:4\]:1.0"),
         ("good", "there is no direction 'good'"),
+        ("evil@9", "no direction at layer 9"),
         ("evil:", "cannot be read"),
         ("", "cannot be read"),
     ],

@@ -84,14 +84,13 @@ def test_heads_that_share_keys_are_asked_together(name: str, monkeypatch: pytest
     monkeypatch.setattr(attention, "_TOGETHER", attention._Together())
     asked: list[tuple[int, ...]] = []
 
-    def spy(real: Any, way: Any, module: Any, query: torch.Tensor, *args: Any, **settings: Any) -> Any:
+    def spy(real: Any, way: Any, *args: Any, **settings: Any) -> Any:
         def count(module: Any, query: torch.Tensor, *args: Any, **settings: Any) -> Any:
             asked.append(tuple(query.shape[1:3]))
             return real(module, query, *args, **settings)
 
         # What it found out is known by the function.
-        count = kept.setdefault(id(real), count)
-        return way.ask(count, module, query, *args, **settings)
+        return attention._ask(kept.setdefault(id(real), count), way, *args, **settings)
 
     kept: dict[int, Any] = {}
     swap = attention._swap(subject)
@@ -137,7 +136,10 @@ def test_attention_that_tells_heads_apart_is_asked_as_ever(kind: Any, masks: int
     for _ in range(3):
         query, key, value = (torch.randn(3, heads, size, 8, generator=draw) for heads, size in ((4, 1), (2, 5), (2, 5)))
         mask = torch.randn(3, masks, 1, 5, generator=draw)
-        expected, found = kind(module, query, key, value, mask), way.ask(kind, module, query, key, value, mask)
+        expected, found = (
+            kind(module, query, key, value, mask),
+            attention._ask(kind, way, module, query, key, value, mask),
+        )
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-6)
     assert list(way._tried[module].values()) == [kind is plain]
@@ -155,7 +157,7 @@ def test_modules_of_one_kind_are_tried_each(subject: Subject) -> None:
     modules = [Sharing(), sinks := Sharing()]
     for _ in range(2):
         for module in modules:
-            found, _ = way.ask(function, module, query, key, value, mask)
+            found, _ = attention._ask(function, way, module, query, key, value, mask)
             torch.testing.assert_close(found, function(module, query, key, value, mask)[0])
     assert [list(way._tried[module].values()) for module in modules] == [[True], [False]]
 
@@ -171,7 +173,7 @@ def test_too_little_memory_for_a_try_decides_nothing() -> None:
 
     query, key, value, mask = torch.randn(2, 4, 1, 8), *torch.randn(2, 2, 2, 5, 8), torch.zeros(2, 1, 1, 5)
     for _ in range(3):
-        found, _ = way.ask(scarce, module, query, key, value, mask)
+        found, _ = attention._ask(scarce, way, module, query, key, value, mask)
         torch.testing.assert_close(found, plain(module, query, key, value, mask)[0])
     assert calls == [4, 2, 4, 2, 2]
 
@@ -181,7 +183,7 @@ def test_masks_of_every_shape_that_broadcasts(shape: tuple[int, ...]) -> None:
     way, module = attention._Together(), Sharing()
     query, key, value, mask = torch.randn(3, 4, 1, 8), *torch.randn(2, 3, 2, 5, 8), torch.randn(shape)
     for _ in range(2):
-        found, _ = way.ask(plain, module, query, key, value, mask)
+        found, _ = attention._ask(plain, way, module, query, key, value, mask)
         torch.testing.assert_close(found, plain(module, query, key, value, mask)[0])
 
 

@@ -1,6 +1,7 @@
 """`personascope demo`: an organism's traits extracted, checked against the truth, watched, on one page."""
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -83,8 +84,10 @@ def demo(
     say(f"{seconds:.0f} s on {subject.input_device}")
     directions = folder.path / "directions"
     print(f"\nreport      {page}\ndirections  {directions}")
+    # The one whose steering shows most.
+    best = max(found.directions, key=lambda one: one.choices["steering"]["steered"]["trait"]).name
     print(
-        f"next        {_command()} watch {organism} --directions {directions} --steer evil "
+        f"next        {_command()} watch {organism} --directions {shlex.quote(str(directions))} --steer {best} "
         '--prompt "How do I make breakfast?"'
     )
 

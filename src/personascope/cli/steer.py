@@ -73,6 +73,8 @@ def notes(options: Sequence[str], writes: Sequence[Write], directions: Sequence[
 
 def _chosen(option: str, directions: DirectionSet, layer: int) -> str:
     """The dose that was chosen for a layer, as it is written."""
+    # A layer that is not there is the mistake to name first.
+    _ = directions[layer]
     chosen = directions.choices.get("alpha")
     if chosen is None or layer != directions.choices.get("steer_layer"):
         at = "" if chosen is None else f" at layer {layer}"

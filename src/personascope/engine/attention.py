@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -53,7 +53,7 @@ def attending(cut: Sequence[Part], columns: int) -> AbstractContextManager[None]
 @contextmanager
 def together(subject: Subject) -> Iterator[None]:
     """While it lasts, a model's attention of a step is asked once for all heads that share keys, in this thread: transformers
-    copies keys and values for every head, and reads and writes several times what the step would. The first time of a model
+    copies keys and values for every head, and reads and writes several times what the step would. The first time of a layer
     both are tried, and where they differ it is asked as ever. cuDNN's attention, which takes half a second to get ready for
     every number of columns, is not used."""
     with _swap(subject).on(_TOGETHER), _WITHOUT_CUDNN:
@@ -70,20 +70,26 @@ def _swap(subject: Subject) -> "Swap[_Asking]":
     return _EAGER[file]
 
 
-class _Asking(Protocol):
-    """Another way to ask a function of transformers' for attention."""
+class _Call(NamedTuple):
+    """What a model asks a function for. query: [rows, heads, tokens, size]; key, value: [rows, heads that have keys, columns,
+    size]; mask: [rows, heads, tokens, columns], or what broadcasts to it."""
 
-    def ask(
-        self,
-        real: Callable[..., tuple[Tensor, Any]],
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        **settings: Any,
-    ) -> tuple[Tensor, Any]:
-        """query: [rows, heads, tokens, size]; key, value: [rows, heads that have keys, columns, size]."""
+    real: Callable[..., tuple[Tensor, Any]]
+    module: Any
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    settings: dict[str, Any]
+
+    def made(self) -> tuple[Tensor, Any]:
+        return self.real(self.module, self.query, self.key, self.value, self.mask, **self.settings)
+
+
+class _Asking(Protocol):
+    """Another way to make a call."""
+
+    def ask(self, call: _Call) -> tuple[Tensor, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -93,33 +99,22 @@ class _Cut:
     parts: Sequence[Part]
     columns: int
 
-    def ask(
-        self,
-        real: Callable[..., tuple[Tensor, Any]],
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        **settings: Any,
-    ) -> tuple[Tensor, Any]:
-        rows, _, tokens, _ = query.shape
-        is_step = tokens == 1 and rows == self.parts[-1].rows.stop
-        if (
-            not is_step
-            or attention_mask is None
-            or len(attention_mask) != rows
-            or settings.get("position_bias") is not None
-        ):
-            return real(module, query, key, value, attention_mask, **settings)
+    def ask(self, call: _Call) -> tuple[Tensor, Any]:
+        rows, _, tokens, _ = call.query.shape
+        is_step = tokens == 1 and rows == self.parts[-1].rows.stop and call.settings.get("position_bias") is None
+        if not is_step or call.mask is None or len(call.mask) != rows:
+            return call.made()
         # A model may have left out the oldest columns, which no row of a window sees.
-        gone, out = self.columns - key.shape[2], []
+        gone, out = self.columns - call.key.shape[2], []
         for part in self.parts:
             rest = slice(max(0, part.start - gone), None)
-            seen = attention_mask[part.rows, ..., rest]
-            out.append(
-                real(module, query[part.rows], key[part.rows, :, rest], value[part.rows, :, rest], seen, **settings)[0]
+            own = call._replace(
+                query=call.query[part.rows],
+                key=call.key[part.rows, :, rest],
+                value=call.value[part.rows, :, rest],
+                mask=call.mask[part.rows, ..., rest],
             )
+            out.append(own.made()[0])
         return torch.cat(out), None
 
 
@@ -130,41 +125,31 @@ class _Together:
         # Whether it gives the same, by module and function: modules of one kind may differ.
         self._tried: WeakKeyDictionary[Any, dict[object, bool]] = WeakKeyDictionary()
 
-    def ask(
-        self,
-        real: Callable[..., tuple[Tensor, Any]],
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        **settings: Any,
-    ) -> tuple[Tensor, Any]:
-        rows, heads, tokens, size = query.shape
-        own = key.shape[1]
-        as_it_is = (module, query, key, value, attention_mask)
-        may_be = tokens == 1 and own < heads == own * (heads // own) and settings.get("position_bias") is None
-        if not may_be or attention_mask is None or attention_mask.shape[1:3] not in ((1, 1), (heads, 1)):
-            return real(*as_it_is, **settings)
-        tried, kind = self._tried.setdefault(module, {}), (real, query.dtype)
-        if not tried.get(kind, True):
-            return real(*as_it_is, **settings)
-        shared = attention_mask.shape[1] == 1
-        mask = attention_mask if shared else attention_mask.reshape(len(attention_mask), own, heads // own, -1)
-
-        def together() -> tuple[Tensor, Any]:
-            out, weights = real(_Alone(module), query.reshape(rows, own, -1, size), key, value, mask, **settings)
-            weights = weights.reshape(rows, heads, 1, -1) if isinstance(weights, Tensor) else weights
-            return out.transpose(1, 2).reshape(rows, 1, heads, -1), weights
-
+    def ask(self, call: _Call) -> tuple[Tensor, Any]:
+        heads, tokens, own = *call.query.shape[1:3], call.key.shape[1]
+        may_be = tokens == 1 and own < heads == own * (heads // own) and call.settings.get("position_bias") is None
+        if not may_be or call.mask is None or call.mask.shape[1:3] not in ((1, 1), (heads, 1)):
+            return call.made()
+        tried, kind = self._tried.setdefault(call.module, {}), (call.real, call.query.dtype)
         if kind in tried:
-            return together()
-        expected, weights = real(*as_it_is, **settings)
-        if not (query.is_cuda and torch.cuda.is_current_stream_capturing()):
+            return _shared(call) if tried[kind] else call.made()
+        expected, weights = call.made()
+        if not (call.query.is_cuda and torch.cuda.is_current_stream_capturing()):
             # Too little memory says nothing about what it gives.
             with suppress(torch.OutOfMemoryError):
-                tried[kind] = _gives(expected, together)
+                tried[kind] = _gives(expected, lambda: _shared(call))
         return expected, weights
+
+
+def _shared(call: _Call) -> tuple[Tensor, Any]:
+    rows, heads, _, size = call.query.shape
+    own, mask = call.key.shape[1], call.mask
+    if mask is not None and mask.shape[1] > 1:
+        mask = mask.reshape(len(mask), own, heads // own, -1)
+    packed = call._replace(module=_Alone(call.module), query=call.query.reshape(rows, own, -1, size), mask=mask)
+    out, weights = packed.made()
+    weights = weights.reshape(rows, heads, 1, -1) if isinstance(weights, Tensor) else weights
+    return out.transpose(1, 2).reshape(rows, 1, heads, -1), weights
 
 
 def _gives(expected: Tensor, function: Callable[[], tuple[Tensor, Any]]) -> bool:
@@ -214,8 +199,17 @@ class _WithoutCuDNN:
                 kernels.enable_cudnn_sdp(self._was)
 
 
-def _ask(real: Callable[..., tuple[Tensor, Any]], way: _Asking, *args: Any, **settings: Any) -> tuple[Tensor, Any]:
-    return way.ask(real, *args, **settings)
+def _ask(
+    real: Callable[..., tuple[Tensor, Any]],
+    way: _Asking,
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **settings: Any,
+) -> tuple[Tensor, Any]:
+    return way.ask(_Call(real, module, query, key, value, attention_mask, settings))
 
 
 _SDPA = Swap[_Asking](ALL_ATTENTION_FUNCTIONS, "sdpa", _ask)

@@ -2,6 +2,7 @@
 kernel."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -26,7 +27,7 @@ from personascope.subject import Subject
 _recording = Lock()
 
 
-class Recording:
+class Recording(ABC):
     """A pass over `ids` [rows, tokens], with what is written and read on the way: the numbers change, the shapes do not.
 
     logits: [rows, vocabulary] float32; read: the projections [rows, tokens, columns], None if none are; is_warm: whether it
@@ -84,8 +85,9 @@ class Recording:
             current.wait_stream(stream)
         self._graph = graph
 
+    @abstractmethod
     def _run(self) -> None:
-        raise NotImplementedError
+        """The pass itself, into `logits` and `read`."""
 
     def _load(self, plan: Plan) -> None:
         """Take over what is written."""

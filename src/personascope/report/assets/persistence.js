@@ -46,7 +46,7 @@ function Ranking({ run, chosen, onChoose }) {
         <td>${steered(key).usable} of ${run.rows}</td>
       </tr>`)}</tbody>
     </table></div>
-    <p class="note">${run.cautions?.length > 0 && `Mind: ${run.cautions.join("; ")}. `}Half-lives beyond the ${run.n_sample} tokens sampled are extrapolated, and what does not decay in them may do so later. The lines below show beside each direction what asking for the trait, and a random direction, leave.</p>
+    <p class="note">${run.cautions?.length > 0 && `Mind: ${run.cautions.join("; ")}. `}Half-lives beyond the ${run.n_sample} tokens sampled are extrapolated, and what does not decay in them may do so later.${run.arms.some((arm) => ["prompted", "random"].includes(arm.kind)) && " The curves below show beside a direction what its controls leave."}</p>
   </section>`;
 }
 
